@@ -1,0 +1,120 @@
+"""Reading a CSV table of pictures: `name,label` as fastai's cleaned.csv has it, or our own columns.
+
+The standard library's reader serves better than pandas' here: one odd row is a failure with its line
+number, and the others are read.
+"""
+
+import csv
+import io
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from tellapart.data.failure import Failure
+from tellapart.data.scan import SPLIT_NAMES, SPLITS
+from tellapart.errors import DatasetError
+
+__all__ = ["read_csv_table"]
+
+_PATH = ("path", "name", "file", "filename", "file_name", "image")
+_LABEL = ("label", "class", "category", "labels")
+_MOST_BYTES = 1 << 30
+
+Row = dict[str, str]
+
+
+def read_csv_table(file: Path) -> tuple[list[Row], list[Failure]]:
+    """Rows (path, label, split, group), and failures.
+
+    Comma, semicolon or tab; UTF-8 with or without a byte-order mark. A row without a path or label,
+    with more fields than the header, or with a path that stands there twice with two labels, is a
+    failure that names its line.
+
+    Raises DatasetError where the file cannot be read or lacks the columns.
+    """
+    reader, fields = _open(file)
+    path_field, label_field = _field(fields, _PATH), _field(fields, _LABEL)
+    if path_field is None or label_field is None:
+        raise DatasetError(
+            f"{file}: its columns are {', '.join(fields) or 'missing'}; "
+            "expected name,label (or path,label) in the first line"
+        )
+    group_field = _field(fields, ("group",))
+    rows: dict[str, Row] = {}
+    failures: list[Failure] = []
+    for line, raw in _lines(reader):
+        place = f"{file.name} line {line}"
+        if isinstance(raw, csv.Error):
+            failures.append(Failure(place, "odd row", str(raw)))
+            continue
+        row = {
+            "path": (raw.get(path_field) or "").strip(),
+            "label": unicodedata.normalize("NFC", (raw.get(label_field) or "").strip()),
+            "split": _split(raw, fields),
+            "group": (raw.get(group_field) or "").strip() if group_field else "",
+        }
+        if odd := _odd(raw, row, len(fields)):
+            failures.append(Failure(place, "odd row", odd))
+        elif rows.setdefault(row["path"], row)["label"] != row["label"]:
+            labels = f"{rows[row['path']]['label']!r} before, {row['label']!r} here"
+            failures.append(Failure(place, "two labels", f"{row['path']}: {labels}"))
+    if not rows:
+        raise DatasetError(f"{file}: no usable row; expected lines such as pictures/1.jpg,cat")
+    return list(rows.values()), failures
+
+
+def _lines(reader: "csv.DictReader[str]") -> Iterator[tuple[int, Row | csv.Error]]:
+    while True:
+        try:
+            yield reader.line_num + 1, next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield reader.line_num, error
+
+
+def _odd(raw: Row, row: Row, fields: int) -> str:
+    """What is wrong with a row; empty where nothing is."""
+    if None in raw:
+        return f"more than {fields} fields"
+    if not row["path"] or not row["label"]:
+        return "no path" if not row["path"] else "no label"
+    if "\0" in row["path"]:
+        return "a NUL character in its path"
+    return "" if row["split"] in ("", *SPLITS) else f"split {row['split']!r}: none of {SPLITS}"
+
+
+def _open(file: Path) -> "tuple[csv.DictReader[str], list[str]]":
+    try:
+        if file.stat().st_size > _MOST_BYTES:
+            raise DatasetError(f"{file}: larger than {_MOST_BYTES >> 30} GiB; is it a table?")
+        text = file.read_text("utf-8-sig")
+    except OSError as error:
+        raise DatasetError(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"{file}: not UTF-8 at byte {error.start}; save it as CSV in UTF-8"
+        ) from None
+    first = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        fields = [field.strip().lower() for field in reader.fieldnames or []]
+    except csv.Error as error:
+        raise DatasetError(f"{file}: no table of comma-separated values ({error})") from None
+    reader.fieldnames = fields
+    return reader, fields
+
+
+def _field(fields: list[str], names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if name in fields), None)
+
+
+def _split(raw: Row, fields: list[str]) -> str:
+    if "split" in fields:
+        value = (raw.get("split") or "").strip().lower()
+        return SPLIT_NAMES.get(value, value)
+    if "is_valid" in fields:  # as fastai writes it
+        value = (raw.get("is_valid") or "").strip().lower()
+        return "valid" if value in ("true", "1") else "train"
+    return ""

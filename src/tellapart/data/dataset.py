@@ -1,0 +1,231 @@
+"""The table of pictures: which file, which label, which split.
+
+An immutable value; pandas holds the columns, made from a folder or a CSV file by `scan.py` and
+`csv_table.py`. What could not be taken in is kept beside it as `failures`, never dropped silently.
+"""
+
+import hashlib
+import html
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tellapart.data.csv_table import read_csv_table
+from tellapart.data.failure import Failure
+from tellapart.data.hashing import sha256_of_files
+from tellapart.data.scan import SPLITS, scan_folder
+from tellapart.data.split import deal, group_rows
+from tellapart.errors import DatasetError, UsageError
+
+__all__ = ["COLUMNS", "Dataset"]
+
+COLUMNS = ("path", "label", "split", "group", "sha256")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """N pictures: `table` has the columns path (relative to `root`, POSIX), label, split, group, sha256.
+
+    `split` is train, valid, test, or "" while undecided; `group` and `sha256` are "" where unknown.
+    Rows are sorted by path. `classes` are sorted and their order is what label numbers mean.
+    `notes` are sentences for the user about what was seen while reading.
+
+    >>> pictures = Dataset.from_rows(".", [("a.jpg", "cat"), ("b.jpg", "dog")])
+    >>> pictures.classes, len(pictures)
+    (('cat', 'dog'), 2)
+    """
+
+    root: Path
+    table: pd.DataFrame
+    classes: tuple[str, ...]
+    failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def from_rows(
+        cls,
+        root: str | Path,
+        rows: Collection[tuple[str, ...] | Mapping[str, str]],
+        *,
+        failures: Sequence[Failure] = (),
+        notes: Sequence[str] = (),
+    ) -> "Dataset":
+        """From tuples of (path, label, split, group, sha256), the last ones optional, or mappings."""
+        columns: dict[str, list[str]] = {name: [] for name in COLUMNS}
+        for row in rows:
+            values = row if isinstance(row, Mapping) else dict(zip(COLUMNS, row, strict=False))
+            for name in COLUMNS:
+                columns[name].append(values.get(name) or "")
+        # Plain objects: pandas' own text type cannot hold the names that are not valid UTF-8.
+        table = pd.DataFrame({k: pd.Series(v, dtype=object) for k, v in columns.items()})
+        table = table.sort_values("path", kind="stable", ignore_index=True)
+        labels = tuple(sorted(set(table["label"])))
+        return cls(Path(root), table, labels, tuple(failures), tuple(notes))
+
+    @classmethod
+    def from_folder(
+        cls,
+        root: str | Path,
+        *,
+        train: str | None = None,
+        valid: str | None = None,
+        test: str | None = None,
+        valid_pct: float | None = None,
+        seed: int = 0,
+    ) -> "Dataset":
+        """From a folder whose subfolders are the classes, or one with a folder per split above them.
+
+        `train`, `valid` and `test` name the split folders where they have unusual names. With
+        `valid_pct` an undivided folder is split at once.
+
+        Raises DatasetError where there is nothing to learn from.
+        """
+        rows, notes = scan_folder(Path(root), train=train, valid=valid, test=test)
+        dataset = cls.from_rows(root, rows, notes=notes)
+        return dataset if valid_pct is None else dataset.with_split(valid_pct, seed=seed)
+
+    @classmethod
+    def from_csv(
+        cls,
+        file: str | Path,
+        *,
+        root: str | Path | None = None,
+        valid_pct: float | None = None,
+        seed: int = 0,
+    ) -> "Dataset":
+        """From a CSV file with the columns `name,label` (or `path`, and `split`, `group` if known).
+
+        Paths are relative to `root`, by default the folder of the file.
+        """
+        rows, failures = read_csv_table(Path(file))
+        base = Path(file).parent if root is None else Path(root)
+        dataset = cls.from_rows(base, rows, failures=failures)
+        return dataset if valid_pct is None else dataset.with_split(valid_pct, seed=seed)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def paths(self) -> list[str]:
+        return list(self.table["path"])
+
+    @property
+    def labels(self) -> list[str]:
+        return list(self.table["label"])
+
+    @cached_property
+    def targets(self) -> NDArray[np.intp]:
+        """The labels as numbers, (N,): places in `classes`."""
+        places = {label: i for i, label in enumerate(self.classes)}
+        return np.asarray([places[label] for label in self.labels], np.intp)
+
+    @property
+    def is_split(self) -> bool:
+        return bool(len(self)) and bool((self.table["split"] != "").all())
+
+    def rows_of(self, split: str) -> NDArray[np.intp]:
+        """The row numbers of one split."""
+        return np.flatnonzero((self.table["split"] == split).to_numpy())
+
+    @cached_property
+    def groups(self) -> NDArray[np.intp]:
+        """A number per row, the same for copies (equal bytes) and for rows of one given group."""
+        return group_rows(list(self.table["sha256"]), list(self.table["group"]))
+
+    def counts(self) -> pd.DataFrame:
+        """Pictures by class (rows) and split (columns, those that occur)."""
+        table = pd.crosstab(self.table["label"], self.table["split"])
+        order = [split for split in ("", *SPLITS) if split in table.columns]
+        return table.reindex(index=list(self.classes), columns=order, fill_value=0)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over path, label, split, group and content of every row; 64 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for row in self.table[list(COLUMNS)].itertuples(index=False):
+            digest.update("\0".join(row).encode("utf-8", "surrogateescape") + b"\n")
+        return digest.hexdigest()
+
+    def with_hashes(self, sha256: Sequence[str]) -> "Dataset":
+        return replace(self, table=self.table.assign(sha256=pd.Series(list(sha256), dtype=object)))
+
+    def hashed(self) -> "Dataset":
+        """With the SHA-256 of every file that can be read."""
+        answers = sha256_of_files(self.root, self.paths)
+        return self.with_hashes([a if isinstance(a, str) else "" for a in answers])
+
+    def without(self, failures: Mapping[int, Failure]) -> "Dataset":
+        """Without the rows that failed; they are kept as `failures`."""
+        keep = np.setdiff1d(np.arange(len(self)), list(failures))
+        table = self.table.iloc[keep].reset_index(drop=True)
+        return replace(self, table=table, failures=(*self.failures, *failures.values()))
+
+    def with_split(self, valid: float, *, seed: int = 0) -> "Dataset":
+        """Divided into train and valid, stratified, copies on one side; decided rows stay.
+
+        `valid` is the share for validation, 0 ≤ valid < 1. Content hashes are computed if need be.
+        """
+        if not 0 <= valid < 1:
+            raise UsageError(f"the share for validation is {valid}; expected 0 ≤ share < 1")
+        if not (self.table["sha256"] != "").any():
+            return self.hashed().with_split(valid, seed=seed) if len(self) else self
+        undecided = np.flatnonzero((self.table["split"] == "").to_numpy())
+        labels, keys = self.table["label"], self.table["sha256"]
+        parts = deal(
+            list(labels.iloc[undecided]),
+            self.groups[undecided],
+            (1 - valid, valid),
+            keys=list(keys.iloc[undecided]),
+            seed=seed,
+        )
+        split = self.table["split"].to_numpy(object, copy=True)
+        split[undecided] = np.asarray(SPLITS[:2], object)[parts]
+        return replace(self, table=self.table.assign(split=pd.Series(split, dtype=object)))
+
+    def leaks(self) -> list[tuple[str, str]]:
+        """Pairs (picture outside the training part, its copy inside)."""
+        inside: dict[int, str] = {}
+        for row in self.rows_of("train"):
+            inside.setdefault(int(self.groups[row]), self.paths[row])
+        outside = np.concatenate([self.rows_of("valid"), self.rows_of("test")])
+        return [
+            (self.paths[row], inside[group])
+            for row, group in zip(outside, self.groups[outside].tolist(), strict=True)
+            if group in inside
+        ]
+
+    def check_trainable(self) -> None:
+        """Raises DatasetError, with the next step, where no classifier can come of this."""
+        if len(self.classes) < 2:
+            found = f"only the class {self.classes[0]!r}" if self.classes else "no pictures"
+            raise DatasetError(
+                f"{self.root}: {found}; a classifier needs two classes or more. "
+                "Put the pictures of each class into a subfolder of its own."
+            )
+        if not self.is_split:
+            return
+        counts = self.counts()
+        train = counts["train"] if "train" in counts else counts.iloc[:, 0] * 0
+        if missing := [name for name in self.classes if train[name] == 0]:
+            name = missing[0]
+            raise DatasetError(
+                f"{self.root}: the class {name!r} has no training picture"
+                f"{_similar(name, [c for c in self.classes if c not in missing])}. "
+                "Add some to the training part, or rename the folder or label if it is misspelt."
+            )
+
+    def _repr_html_(self) -> str:
+        counts = self.counts().rename(columns={"": "undecided"})
+        title = f"{len(self):,} pictures, {len(self.classes)} classes, in {self.root}"
+        return f"<p>{html.escape(title)}</p>{counts.to_html(escape=True)}"
+
+
+def _similar(name: str, others: Sequence[str]) -> str:
+    close = get_close_matches(name, others, n=1)
+    return f" (is {close[0]!r} meant?)" if close else ""

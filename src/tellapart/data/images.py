@@ -1,0 +1,176 @@
+"""The one decoder: from the bytes of a file to RGB pixels, safely.
+
+The format is told by the content, never by the name. Bytes and pixels are bounded before anything is
+decoded. EXIF orientation is applied; palettes, alpha (over white), grey, CMYK, 16-bit and float
+pictures become 8-bit RGB; of an animation the first frame counts. Colour profiles are not applied:
+networks were trained without.
+"""
+
+import stat
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from tellapart.errors import ImageError
+
+__all__ = ["EXTENSIONS", "decode", "looks_like_image", "open_image", "read_bytes"]
+
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "MPO", "PPM", "ICO", "TGA")
+EXTENSIONS: Final = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .avif .mpo .ppm .pgm .ico .tga".split()
+)
+MOST_BYTES: Final = 256 << 20
+MOST_PIXELS: Final = 178_956_970  # Pillow's own limit against decompression bombs
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+_DRAFT_RESERVE = (
+    2.0  # a large JPEG is decoded at a scale that keeps at least this much of what is needed
+)
+
+
+def read_bytes(path: Path, name: str | None = None) -> bytes:
+    """The bytes of one picture file, at most `MOST_BYTES`.
+
+    Raises ImageError where the file is missing, empty, too large, no regular file or not readable.
+    """
+    name = name if name is not None else str(path)
+    try:
+        info = path.stat()
+        if not stat.S_ISREG(info.st_mode):
+            raise ImageError(name, "not a file", "expected a picture file")
+        if info.st_size > MOST_BYTES:
+            raise ImageError(
+                name, "too large", f"{info.st_size:,} bytes; at most {MOST_BYTES:,} are read"
+            )
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ImageError(name, "missing", "there is no such file") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ImageError(name, "cannot be read", reason) from None
+    if not content:
+        raise ImageError(name, "empty", "the file has 0 bytes; fetch it again")
+    return content
+
+
+def open_image(path: str | Path) -> NDArray[np.uint8]:
+    """The picture in a file as RGB pixels, uint8 (H, W, 3), upright.
+
+    Raises ImageError, which names the file and the reason.
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("L", (4, 3), 128).save(f"{folder}/grey.png")
+    ...     open_image(f"{folder}/grey.png").shape
+    (3, 4, 3)
+    """
+    return np.asarray(decode(read_bytes(Path(path)), str(path)))
+
+
+def decode(
+    content: bytes, name: str = "picture", *, shorter_side: int | None = None
+) -> Image.Image:
+    """The picture in `content` as an upright Pillow image of mode RGB.
+
+    Where `shorter_side` (px) says that no more is needed, a large JPEG is decoded at a half, a
+    quarter or an eighth, so that at least twice that side is left. `name` is used in errors alone.
+
+    Raises ImageError with the reason `not an image`, `truncated`, `too many pixels` or `damaged`.
+    """
+    try:
+        with Image.open(BytesIO(content), formats=FORMATS) as image:
+            _check_size(image, name)
+            if shorter_side is not None and image.format == "JPEG":
+                _draft(image, round(shorter_side * _DRAFT_RESERVE))
+            image.load()
+            return _to_rgb(_upright(image))
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageError(name, "not an image", _seems(content)) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageError(name, "too many pixels", f"at most {MOST_PIXELS:,} are decoded") from None
+    except MemoryError:
+        raise ImageError(name, "too many pixels", "not enough memory to decode it") from None
+    except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
+        raise _damaged(name, error) from None
+
+
+def looks_like_image(path: Path) -> bool:
+    """Whether a file is to be taken for a picture: by its extension or, failing that, its first bytes."""
+    if path.suffix.lower() in EXTENSIONS:
+        return True
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError:
+        return False
+    return head.startswith(_SIGNATURES) or head[8:12] == b"WEBP" or head[4:12] == b"ftypavif"
+
+
+def _check_size(image: Image.Image, name: str) -> None:
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise ImageError(name, "too many pixels", f"{width} × {height}; at most {MOST_PIXELS:,}")
+    if width < 1 or height < 1:
+        raise ImageError(name, "damaged", f"{width} × {height} px")
+
+
+def _draft(image: ImageFile.ImageFile | Image.Image, shorter: int) -> None:
+    scale = min(image.size) / shorter
+    if scale >= 2:
+        image.draft(None, (round(image.width / scale), round(image.height / scale)))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return ImageOps.exif_transpose(image) if orientation != 1 else image
+    except Exception:  # damaged EXIF says nothing about the pixels
+        return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image if type(image) is Image.Image else image.copy()
+    if image.mode.startswith(("I", "F")):
+        return _from_deep(np.asarray(image))
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_deep(values: NDArray[np.generic]) -> Image.Image:
+    """Grey of 16 or 32 bits or floats: floats within [0, 1] are stretched, whole numbers above 255 are 16-bit."""
+    grey = np.nan_to_num(np.asarray(values, np.float32))
+    top = float(grey.max(initial=np.float32(0)))
+    if values.dtype.kind == "f":
+        grey = grey * np.float32(255) if top <= 1 else grey
+    elif values.dtype.itemsize == 2 or top > 255:
+        grey = grey / np.float32(257)
+    return Image.fromarray(np.clip(np.rint(grey), 0, 255).astype(np.uint8)).convert("RGB")
+
+
+def _seems(content: bytes) -> str:
+    head = content[:256].lstrip().lower()
+    if head.startswith((b"<!doctype html", b"<html")):
+        return "it holds a web page; the link did not lead to a picture"
+    if head.startswith((b"<?xml", b"<svg")):
+        return "it holds XML or SVG; save it as PNG"
+    return f"its first bytes are {content[:8]!r}; save it as JPEG or PNG"
+
+
+def _damaged(name: str, error: Exception) -> ImageError:
+    text = str(error) or type(error).__name__
+    early = ("truncated", "premature end", "unexpected end", "ends early", "image file is", "eof")
+    if isinstance(error, EOFError) or any(word in text.lower() for word in early):
+        return ImageError(name, "truncated", "the file ends early; fetch it again")
+    return ImageError(name, "damaged", text)

@@ -1,0 +1,107 @@
+"""From a decoded picture to the array that a network takes: size, fit, interpolation, mean, deviation.
+
+The geometry is torchvision's (`Resize`, then `CenterCrop`), which timm's evaluation uses, so that
+pretrained weights see the pixels that they were trained for.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tellapart.errors import UsageError
+
+__all__ = ["Fit", "PreprocessSpec"]
+
+Fit = Literal["crop", "pad", "squish"]
+_RESAMPLING = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True)
+class PreprocessSpec:
+    """How pixels become a network's input; travels with the backbone, the run and the export.
+
+    `size` is the side in px of the square that the network sees. `fit` says how a picture of another
+    shape gets there: `crop` scales the shorter side to `size / crop_pct` and takes the centre, `pad`
+    scales the longer side to `size` and fills with white, `squish` changes the aspect ratio. `mean`
+    and `std` are per channel (red, green, blue), of values in [0, 1].
+
+    >>> import numpy as np
+    >>> from PIL import Image
+    >>> spec = PreprocessSpec(size=224, fit="crop", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    >>> spec.apply(Image.new("RGB", (640, 480), "white")).shape
+    (1, 3, 224, 224)
+    """
+
+    size: int
+    fit: Fit = "crop"
+    crop_pct: float = 0.875
+    interpolation: str = "bicubic"
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+    def __post_init__(self) -> None:
+        if self.fit not in get_args(Fit):
+            raise UsageError(f"fit {self.fit!r} is unknown; choose from {', '.join(get_args(Fit))}")
+        if self.interpolation not in _RESAMPLING:
+            raise UsageError(f"interpolation {self.interpolation!r}: use {', '.join(_RESAMPLING)}")
+        if not 32 <= self.size <= 1024:
+            raise UsageError(f"size {self.size} px: choose a size from 32 to 1024")
+        if not 0 < self.crop_pct <= 1:
+            raise UsageError(f"crop_pct {self.crop_pct}: expected a share above 0 and at most 1")
+
+    @property
+    def shorter_side(self) -> int:
+        """Pixels that the decoder must keep along the shorter side; more is thrown away."""
+        return int(self.size / self.crop_pct) if self.fit == "crop" else self.size
+
+    def apply(self, image: Image.Image) -> NDArray[np.float32]:
+        """The network's input, float32 (1, 3, size, size), of an RGB image of any size."""
+        pixels = np.asarray(self.resize(image), np.float32).transpose(2, 0, 1)
+        mean = np.float32(255) * np.asarray(self.mean, np.float32)
+        std = np.float32(255) * np.asarray(self.std, np.float32)
+        values = np.subtract(pixels, mean[:, None, None], order="C")
+        values /= std[:, None, None]
+        return values[None]
+
+    def resize(self, image: Image.Image) -> Image.Image:
+        """The square of `size` px that the network sees, before normalisation."""
+        resampling = _RESAMPLING[self.interpolation]
+        square = (self.size, self.size)
+        if self.fit == "squish":
+            return image.resize(square, resampling)
+        if self.fit == "pad":
+            scale = self.size / max(image.size)
+            fitted = image.resize(_scaled(image.size, scale), resampling)
+            canvas = Image.new("RGB", square, "white")
+            canvas.paste(fitted, tuple((self.size - side) // 2 for side in fitted.size))  # type: ignore[arg-type]
+            return canvas
+        width, height = _shorter_to(image.size, self.shorter_side)
+        left, top = round((width - self.size) / 2), round((height - self.size) / 2)
+        resized = image.resize((width, height), resampling)
+        return resized.crop((left, top, left + self.size, top + self.size))
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        lists: dict[str, Any] = {k: tuple(values[k]) for k in ("mean", "std") if k in values}
+        return cls(**{**values, **lists})
+
+
+def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _shorter_to(size: tuple[int, int], shorter: int) -> tuple[int, int]:
+    width, height = size
+    if width <= height:
+        return shorter, int(shorter * height / width)
+    return int(shorter * width / height), shorter

@@ -1,0 +1,120 @@
+"""Sessions: what runs an ONNX graph. ONNX Runtime by default, OpenVINO where asked for.
+
+Every session computes with one thread per call and may be called from several threads at once:
+pictures are the unit of parallel work, so an answer depends neither on the number of workers nor on
+which pictures happened to be computed together.
+"""
+
+import os
+import threading
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.errors import ModelError, RuntimeUnavailable, UsageError
+
+__all__ = ["Runtime", "Session", "cpu_count", "open_session"]
+
+Runtime = Literal["onnxruntime", "openvino"]
+Arrays = dict[str, NDArray[np.float32]]
+
+
+class Session(Protocol):
+    """A graph that is ready to run."""
+
+    precision: str
+    """What the numbers are computed in, such as `onnxruntime-float32`; part of the cache's key."""
+
+    def run(self, pixels: NDArray[np.float32]) -> Arrays:
+        """The graph's outputs by name for `pixels`, float32 (B, 3, H, W)."""
+        ...
+
+
+def open_session(graph: bytes, runtime: str = "onnxruntime", workers: int | None = None) -> Session:
+    """A session over the graph, for as many calls at once as `workers` says (default: all CPUs).
+
+    Raises UsageError for an unknown runtime, RuntimeUnavailable for one that is not installed, and
+    ModelError for a graph that it does not accept.
+    """
+    if runtime not in get_args(Runtime):
+        raise UsageError(
+            f"runtime {runtime!r} is unknown; choose from {', '.join(get_args(Runtime))}"
+        )
+    opener = _OnnxRuntime if runtime == "onnxruntime" else _OpenVino
+    try:
+        return opener(graph, workers or cpu_count())
+    except RuntimeUnavailable:
+        raise
+    except Exception as error:
+        raise ModelError(f"{runtime} does not accept the graph: {error}") from None
+
+
+def cpu_count() -> int:
+    """CPUs that this process may use: its affinity, and a container's quota where there is one."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        limit = max(1, round(int(quota) / int(period)))
+    except (OSError, ValueError):  # no cgroup v2, or "max"
+        limit = allowed or 1
+    return max(1, min(allowed or 1, limit))
+
+
+class _OnnxRuntime:
+    def __init__(self, graph: bytes, workers: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.use_deterministic_compute = True
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            graph, options, providers=["CPUExecutionProvider"]
+        )
+        self._names = [output.name for output in self._session.get_outputs()]
+        self.precision = "onnxruntime-float32"
+
+    def run(self, pixels: NDArray[np.float32]) -> Arrays:
+        return dict(
+            zip(self._names, self._session.run(self._names, {"pixels": pixels}), strict=True)
+        )
+
+
+class _OpenVino:
+    """bfloat16 where the CPU computes in it, float32 elsewhere; one request per calling thread."""
+
+    def __init__(self, graph: bytes, workers: int) -> None:
+        try:
+            import openvino
+        except ImportError:
+            raise RuntimeUnavailable(
+                "the runtime openvino is not installed. "
+                'Install it with: pip install "tellapart[openvino]"'
+            ) from None
+        core = openvino.Core()
+        fast = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self.precision = f"openvino-{'bfloat16' if fast else 'float32'}"
+        self._model = core.compile_model(
+            core.read_model(graph),
+            "CPU",
+            {
+                "INFERENCE_NUM_THREADS": workers,
+                "NUM_STREAMS": workers,
+                "INFERENCE_PRECISION_HINT": "bf16" if fast else "f32",
+            },
+        )
+        self._names = [next(iter(output.names)) for output in self._model.outputs]
+        self._local = threading.local()
+
+    def run(self, pixels: NDArray[np.float32]) -> Arrays:
+        if not hasattr(self._local, "request"):
+            self._local.request = self._model.create_infer_request()
+        request: Any = self._local.request
+        request.infer({"pixels": pixels}, share_inputs=True)
+        return {
+            name: np.array(request.get_output_tensor(i).data, np.float32)
+            for i, name in enumerate(self._names)
+        }

@@ -1,0 +1,194 @@
+"""One forward pass per picture, ever: from files to feature vectors, kept by content.
+
+First every file is hashed; what the cache knows is read from it. Only the others are decoded and sent
+through the network, by as many workers as there are CPUs, each decoding and computing one picture at
+a time. So an answer depends on nothing but the picture, and memory on nothing but the workers.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.data.failure import Failure
+from tellapart.data.hashing import sha256_of_files
+from tellapart.data.images import decode, read_bytes
+from tellapart.data.ordered_map import ordered_map
+from tellapart.errors import ImageError
+from tellapart.model.backbones import Backbone, cache_folder
+from tellapart.model.preprocess import PreprocessSpec
+from tellapart.model.runtime import cpu_count, open_session
+from tellapart.train.feature_cache import FeatureCache, as_stored
+
+__all__ = ["Embedder", "Features", "Progress", "embed"]
+
+Progress = Callable[[str, int, int], None]
+"""Called as `progress(stage, done, total)`, often; stages are `read` and `embed`."""
+
+_FLUSH_SECONDS = 1.0
+_FLUSH_VECTORS = 64
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the network saw in N pictures.
+
+    `values` is float32 (N, D), a row per picture; rows of `failures` are zeros. `sha256` holds the
+    hash of each file's bytes (64 hexadecimal digits, empty where it could not be read). `computed`
+    counts the forward passes; the rest came from the cache. `layout` is the backbone's.
+    """
+
+    values: NDArray[np.float32]
+    sha256: tuple[str, ...]
+    failures: dict[int, Failure]
+    computed: int
+    layout: tuple[tuple[str, int], ...]
+
+
+class Embedder:
+    """A backbone, a preprocessing and a runtime, ready to turn pictures into vectors.
+
+    >>> from io import BytesIO
+    >>> from PIL import Image
+    >>> from tellapart.model.backbones import open_backbone
+    >>> file = BytesIO()
+    >>> Image.new("RGB", (300, 200), "orange").save(file, "PNG")
+    >>> Embedder(open_backbone("tf_efficientnet_lite0")).vector(file.getvalue(), "orange").shape
+    (2304,)
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        preprocess: PreprocessSpec | None = None,
+        *,
+        runtime: str = "onnxruntime",
+        workers: int | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.preprocess = preprocess or backbone.info.preprocess
+        self.workers = workers or cpu_count()
+        self._session = open_session(backbone.graph, runtime, self.workers)
+        self.precision = self._session.precision
+
+    @property
+    def space(self) -> str:
+        """Hexadecimal hash of all but the picture that a vector depends on; the cache's key."""
+        facts = {
+            "graph": self.backbone.graph_hash,
+            "preprocess": self.preprocess.to_json(),
+            "precision": self.precision,
+            "view": "plain",
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def vector(self, content: bytes, name: str) -> NDArray[np.float32]:
+        """The features of one picture file's bytes, float32 (D,), as the cache would keep them.
+
+        Raises ImageError, with `name` in it, where the bytes are no usable picture.
+        """
+        image = decode(content, name, shorter_side=self.preprocess.shorter_side)
+        features = self._session.run(self.preprocess.apply(image))["features"][0]
+        return as_stored(features)
+
+
+def embed(
+    root: Path,
+    paths: Sequence[str],
+    embedder: Embedder,
+    *,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Features:
+    """The features of the pictures at `paths` below `root`; a failed one stops no other.
+
+    `cache` is the folder in which vectors are kept (default: tellapart's cache folder). Interrupted
+    or killed, what was computed until about a second before is kept there.
+    """
+    report = progress or (lambda stage, done, total: None)
+    workers = embedder.workers
+    failures: dict[int, Failure] = {}
+    hashes: list[str] = []
+    read = partial(report, "read")
+    for row, answer in enumerate(sha256_of_files(root, paths, workers=workers, progress=read)):
+        if isinstance(answer, ImageError):
+            failures[row] = Failure.of(paths[row], answer)
+        hashes.append("" if isinstance(answer, ImageError) else answer)
+
+    rows: dict[str, list[int]] = {}
+    for row, sha256 in enumerate(hashes):
+        if sha256:
+            rows.setdefault(sha256, []).append(row)
+    layout = embedder.backbone.layout
+    values = np.zeros((len(paths), sum(length for _, length in layout)), np.float32)
+    folder = cache or cache_folder()
+    with FeatureCache(folder, embedder.space, values.shape[1]) as kept:
+        known = _fill_known(kept, rows, values)
+        missing = [sha256 for sha256 in rows if sha256 not in known]
+        failed = _compute(root, paths, rows, missing, embedder, kept, values, report)
+    for sha256, error in failed.items():
+        for row in rows[sha256]:
+            failures[row] = Failure.of(paths[row], error)
+    computed = len(missing) - len(failed)
+    return Features(values, tuple(hashes), dict(sorted(failures.items())), computed, layout)
+
+
+def _fill_known(
+    kept: FeatureCache, rows: dict[str, list[int]], values: NDArray[np.float32]
+) -> set[str]:
+    known: set[str] = set()
+    names = list(rows)
+    for start in range(0, len(names), 1000):
+        found = kept.get(names[start : start + 1000])
+        for sha256, vector in found.items():
+            values[rows[sha256]] = vector
+        known.update(found)
+    return known
+
+
+def _compute(
+    root: Path,
+    paths: Sequence[str],
+    rows: dict[str, list[int]],
+    missing: Sequence[str],
+    embedder: Embedder,
+    kept: FeatureCache,
+    values: NDArray[np.float32],
+    report: Progress,
+) -> dict[str, ImageError]:
+    """Send what is missing through the network, keep it, and return what failed."""
+
+    def answer(sha256: str) -> NDArray[np.float32] | ImageError:
+        path = paths[rows[sha256][0]]
+        try:
+            content = read_bytes(root / path, path)
+            if hashlib.sha256(content).hexdigest() != sha256:
+                raise ImageError(path, "changed", "the file changed while it was read; run again")
+            return embedder.vector(content, path)
+        except ImageError as error:
+            return error
+
+    failed: dict[str, ImageError] = {}
+    fresh: dict[str, NDArray[np.float32]] = {}
+    flushed = time.monotonic()
+    answers = ordered_map(answer, missing, workers=embedder.workers)
+    try:
+        for done, (sha256, result) in enumerate(zip(missing, answers, strict=True), 1):
+            if isinstance(result, ImageError):
+                failed[sha256] = result
+            else:
+                values[rows[sha256]] = result
+                fresh[sha256] = result
+            if len(fresh) >= _FLUSH_VECTORS or time.monotonic() - flushed > _FLUSH_SECONDS:
+                kept.put(fresh)
+                fresh, flushed = {}, time.monotonic()
+            report("embed", done, len(missing))
+    finally:
+        kept.put(fresh)
+    return failed

@@ -1,0 +1,203 @@
+"""The run folder: what one training made, complete or resumable at every instant.
+
+    config.json         what was asked for; written first, so that the folder is known to be a run's
+    dataset.csv         the pictures that were used: path, label, split, group, sha256
+    predictions.csv     path, split, label, predicted, and a column p_CLASS per class
+    failures.csv        what was lost, and why
+    probe.safetensors   the trained probe
+    run.json            classes, backbone, preprocess, dataset, seconds, metrics; written last
+
+Every file is written aside, flushed and renamed. The rows of the training part in `predictions.csv`
+are out-of-fold: predicted by a model that had not seen the picture or a copy of it.
+"""
+
+import csv
+import html
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tellapart.data.atomic_file import write_atomically
+from tellapart.data.failure import Failure
+from tellapart.errors import RunError
+from tellapart.evaluate.metrics import Metrics
+from tellapart.model.preprocess import PreprocessSpec
+from tellapart.train.probe import Probe
+
+__all__ = ["Run", "Tables", "claim_folder", "read_config", "write_run"]
+
+_FILES = ("config.json", "dataset.csv", "predictions.csv", "failures.csv", "probe.safetensors")
+Tables = dict[str, tuple[Sequence[str], Iterable[Sequence[Any]]]]
+"""Header and rows of each CSV file, by its name."""
+
+_ARRAYS = ("mean", "std", "weights", "bias")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training, as its folder holds it. `info` is the content of `run.json`.
+
+    >>> Run.load("no/such/folder")
+    Traceback (most recent call last):
+    ...
+    tellapart.errors.RunError: no/such/folder does not exist. Make a run: tellapart train DATA
+    """
+
+    folder: Path
+    info: dict[str, Any]
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Run":
+        """Raises RunError where the folder holds no finished run."""
+        folder = Path(folder)
+        try:
+            info = json.loads((folder / "run.json").read_text("utf-8"))
+            if not isinstance(info, dict) or not {"classes", "backbone", "metrics"} <= info.keys():
+                raise ValueError("keys are missing")
+        except FileNotFoundError:
+            raise RunError(_absent(folder)) from None
+        except (OSError, ValueError) as error:
+            raise RunError(f"{folder}/run.json cannot be used: {error}. Train again.") from None
+        return cls(folder, info)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.info["classes"])
+
+    @property
+    def preprocess(self) -> PreprocessSpec:
+        return PreprocessSpec.from_json(self.info["preprocess"])
+
+    @property
+    def metrics(self) -> dict[str, Metrics]:
+        """By split: `out_of_fold`, `valid`, `test`, `held_out` (valid and test), where they exist."""
+        return {name: Metrics.from_json(values) for name, values in self.info["metrics"].items()}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about how it was trained."""
+        return tuple(self.info["notes"])
+
+    @cached_property
+    def failures(self) -> tuple[Failure, ...]:
+        """The inputs that were lost."""
+        return tuple(Failure(*row) for row in self._rows("failures.csv"))
+
+    @cached_property
+    def probe(self) -> Probe:
+        from safetensors.numpy import load_file
+
+        try:
+            arrays = load_file(self.folder / "probe.safetensors")
+            return Probe(self.info["probe"]["features"], *(arrays[name] for name in _ARRAYS))
+        except Exception as error:  # safetensors raises its own kinds
+            raise RunError(f"{self.folder}/probe.safetensors: {error}. Train again.") from None
+
+    def _rows(self, name: str) -> list[list[str]]:
+        try:
+            text = (self.folder / name).read_text("utf-8", "surrogateescape")
+        except OSError as error:
+            raise RunError(f"{self.folder / name}: {error.strerror}. Train again.") from None
+        return list(csv.reader(io.StringIO(text, newline="")))[1:]
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{html.escape(name.replace('_', ' '))}</td><td>{m.n}</td>"
+            f"<td>{m.accuracy:.2%}</td><td>{html.escape(m.sentence())}</td></tr>"
+            for name, m in self.metrics.items()
+        )
+        title = f"{self.info['backbone']['name']}: {', '.join(self.classes)}"
+        return (
+            f"<p>{html.escape(title)}</p><table><tr><th>split</th><th>n</th>"
+            f"<th>accuracy</th><th></th></tr>{rows}</table>"
+        )
+
+
+def claim_folder(folder: Path, config: dict[str, Any], *, overwrite: bool = False) -> None:
+    """Make the folder this run's, before anything is computed.
+
+    It may be new or empty, or hold a run, finished or not, of the same configuration. A run of
+    another one is replaced with `overwrite` alone.
+
+    Raises RunError, with the next step, where it holds anything else, or cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = {path.name for path in folder.iterdir()}
+        if held and "config.json" not in held and not _leftovers_only(held):
+            raise RunError(f"{folder} holds other files; choose another --out")
+        if "config.json" in held:
+            same = read_config(folder) == config
+            if not same and not overwrite:
+                raise RunError(
+                    f"{folder} holds a run with other options or data; "
+                    "choose another --out, or replace it with --overwrite"
+                )
+            if not same:
+                (folder / "run.json").unlink(missing_ok=True)
+        for name in held:
+            if _leftovers_only({name}):
+                (folder / name).unlink()
+        write_atomically(folder / "config.json", json.dumps(config, indent=1, ensure_ascii=False))
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written: {error.strerror or error}") from None
+
+
+def write_run(
+    folder: Path,
+    info: dict[str, Any],
+    probe: Probe,
+    tables: Tables,
+) -> Run:
+    """Write what training made; `tables` are its CSV files.
+
+    Raises RunError where the disk is full or not writable; the folder is resumable then.
+    """
+    from safetensors.numpy import save
+
+    arrays = {name: np.ascontiguousarray(getattr(probe, name)) for name in _ARRAYS}
+    try:
+        for name, (header, rows) in tables.items():
+            _write_csv(folder / name, header, rows)
+        write_atomically(folder / "probe.safetensors", save(arrays))
+        write_atomically(folder / "run.json", json.dumps(info, indent=1, ensure_ascii=False))
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written: {error.strerror or error}") from None
+    return Run(folder, info)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A CSV file, UTF-8; bytes of file names that are not UTF-8 are kept as they are."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())
+
+
+def read_config(folder: Path) -> Any:
+    """What the run in `folder` was asked for; None where that is not known."""
+    try:
+        return json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _leftovers_only(names: set[str]) -> bool:
+    """Files written aside by a run that was killed before it could rename them."""
+    ours = tuple(f".{name}." for name in (*_FILES, "run.json"))
+    return all(name.startswith(ours) for name in names)
+
+
+def _absent(folder: Path) -> str:
+    if not folder.exists():
+        return f"{folder} does not exist. Make a run: tellapart train DATA"
+    if (folder / "config.json").exists():
+        return f"{folder} holds a run that was not finished; the same train command completes it"
+    return f"{folder} holds no run. Make one: tellapart train DATA --out {folder}"

@@ -1,0 +1,307 @@
+"""The verb `train`: from a Dataset to a Run, reading top to bottom."""
+
+import os
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from tellapart.data.dataset import COLUMNS, Dataset
+from tellapart.data.split import deal
+from tellapart.errors import DatasetError, UsageError
+from tellapart.evaluate.metrics import Metrics, evaluate
+from tellapart.model.backbones import open_backbone
+from tellapart.model.preprocess import Fit, PreprocessSpec
+from tellapart.train.embed import Embedder, Features, Progress, embed
+from tellapart.train.logistic import Array, Indices
+from tellapart.train.probe import ProbeFit, fit_probe
+from tellapart.train.run import Run, Tables, claim_folder, read_config, write_run
+
+__all__ = ["ClassWeight", "TrainOptions", "open_dataset", "train"]
+
+ClassWeight = Literal["auto", "balanced", "none"]
+
+_MOST_FOLDS = 5
+_IMBALANCED = (
+    3.0  # from this ratio of the largest to the smallest class on, all classes weigh the same
+)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How to train. `valid` is the share set aside where the data is not divided already.
+
+    `size` (px) and `fit` replace the backbone's own; `class_weight` says whether every class counts
+    the same (`balanced`), every picture does (`none`), or that is decided by the counts (`auto`).
+    """
+
+    backbone: str = "tf_efficientnet_lite0"
+    size: int | None = None
+    fit: Fit | None = None
+    valid: float = 0.2
+    seed: int = 0
+    class_weight: ClassWeight = "auto"
+    runtime: str = "onnxruntime"
+
+
+def open_dataset(
+    data: str | Path, *, train: str | None = None, valid: str | None = None, test: str | None = None
+) -> Dataset:
+    """A dataset from a folder, or from a file that ends in .csv."""
+    path = Path(data)
+    if path.suffix.lower() == ".csv" and not path.is_dir():
+        return Dataset.from_csv(path)
+    return Dataset.from_folder(path, train=train, valid=valid, test=test)
+
+
+def train(
+    data: Dataset | str | Path,
+    out: str | Path | None = None,
+    options: TrainOptions | None = None,
+    *,
+    overwrite: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Train a classifier on frozen features, measure it, and write a run folder.
+
+    `out` is by default a folder below `runs/` that is named after the data. Killed or interrupted,
+    the same call completes the run with the same numbers, and repeats no forward pass.
+
+    Raises DatasetError, RunError, ModelError or UsageError, each with the next step. Single pictures
+    that cannot be used are in the run's `failures`.
+    """
+    options = options or TrainOptions()
+    clock = _Clock()
+    with clock.stage("scan"):
+        dataset = data if isinstance(data, Dataset) else open_dataset(data)
+        dataset.check_trainable()
+        _check(options)
+    config = _config(dataset, data, options)
+    folder = _default_folder(dataset.root, config) if out is None else Path(out)
+    claim_folder(folder, config, overwrite=overwrite)
+    with clock.stage("open"):
+        embedder = _embedder(options, workers)
+    with clock.stage("embed"):
+        features = embed(dataset.root, dataset.paths, embedder, progress=progress)
+    dataset, values = _usable(dataset, features, options)
+    with clock.stage("probe"):
+        fit, weighed = _fit(dataset, values, embedder, options, progress)
+    with clock.stage("evaluate"):
+        probabilities = _probabilities(dataset, values, fit)
+        metrics = _metrics(dataset, probabilities)
+    info = _info(dataset, embedder, features, fit, metrics, options, weighed, clock)
+    return write_run(folder, info, fit.probe, _tables(dataset, probabilities))
+
+
+def _check(options: TrainOptions) -> None:
+    if options.class_weight not in ("auto", "balanced", "none"):
+        raise UsageError(f"class weight {options.class_weight!r}: use auto, balanced or none")
+    if not 0 <= options.valid < 1:
+        raise UsageError(f"the share for validation is {options.valid}; expected 0 ≤ share < 1")
+
+
+def _config(dataset: Dataset, data: Dataset | str | Path, options: TrainOptions) -> dict[str, Any]:
+    source = dataset.root if isinstance(data, Dataset) else Path(data)
+    return {"data": os.fspath(source.absolute()), **vars(options)}
+
+
+def _default_folder(root: Path, config: dict[str, Any]) -> Path:
+    """The first of runs/NAME, runs/NAME-2, … that is free or holds this very run."""
+    name = root.absolute().name or "run"
+    number = 1
+    while True:
+        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        if not folder.exists() or not any(folder.iterdir()) or read_config(folder) == config:
+            return folder
+        number += 1
+
+
+def _embedder(options: TrainOptions, workers: int | None) -> Embedder:
+    backbone = open_backbone(options.backbone)
+    own = backbone.info.preprocess
+    spec: PreprocessSpec = replace(own, size=options.size or own.size, fit=options.fit or own.fit)
+    return Embedder(backbone, spec, runtime=options.runtime, workers=workers)
+
+
+def _usable(dataset: Dataset, features: Features, options: TrainOptions) -> tuple[Dataset, Array]:
+    """The pictures that could be embedded, divided into splits, with their features."""
+    dataset = dataset.with_hashes(features.sha256).without(features.failures)
+    if not len(dataset):
+        first = dataset.failures[0]
+        raise DatasetError(f"{dataset.root}: none of the pictures can be used. The first: {first}")
+    if not dataset.is_split:
+        dataset = dataset.with_split(options.valid, seed=options.seed)
+    dataset.check_trainable()
+    keep = np.setdiff1d(np.arange(len(features.values)), list(features.failures))
+    return dataset, features.values if len(keep) == len(features.values) else features.values[keep]
+
+
+def _fit(
+    dataset: Dataset,
+    values: Array,
+    embedder: Embedder,
+    options: TrainOptions,
+    progress: Progress | None,
+) -> tuple[ProbeFit, bool]:
+    rows = dataset.rows_of("train")
+    targets = dataset.targets[rows]
+    counts = np.bincount(targets, minlength=len(dataset.classes))
+    uneven = bool(counts.max() >= _IMBALANCED * counts.min())
+    weighed = options.class_weight == "balanced" or (options.class_weight == "auto" and uneven)
+    fit = fit_probe(
+        values if len(rows) == len(values) else values[rows],
+        targets,
+        len(dataset.classes),
+        _folds(dataset, rows, options.seed),
+        embedder.backbone.dimensions,
+        balanced=weighed,
+        seed=options.seed,
+        progress=(lambda done, total: progress("probe", done, total)) if progress else None,
+    )
+    return fit, weighed
+
+
+def _folds(dataset: Dataset, rows: Indices, seed: int) -> Indices:
+    groups = np.unique(dataset.groups[rows], return_inverse=True)[1]
+    count = min(_MOST_FOLDS, int(groups.max()) + 1)
+    if count < 2:
+        raise DatasetError(
+            f"{dataset.root}: all training pictures are copies of one; give some that differ"
+        )
+    labels, keys = dataset.table["label"].iloc[rows], dataset.table["sha256"].iloc[rows]
+    shares = [1 / count] * count
+    return deal(list(labels), groups, shares, keys=list(keys), seed=seed)
+
+
+def _probabilities(dataset: Dataset, values: Array, fit: ProbeFit) -> Array:
+    """For the training part out-of-fold, for the others by the trained probe; float32 (N, K)."""
+    answer = fit.probe.probabilities(values)
+    answer[dataset.rows_of("train")] = fit.out_of_fold
+    return answer
+
+
+def _metrics(dataset: Dataset, probabilities: Array) -> dict[str, Metrics]:
+    rows = {name: dataset.rows_of(name) for name in ("valid", "test")}
+    parts = {"out_of_fold": dataset.rows_of("train"), **rows}
+    if all(len(part) for part in rows.values()):
+        parts["held_out"] = np.concatenate(list(rows.values()))
+    return {
+        name: evaluate(probabilities[part], dataset.targets[part], dataset.classes)
+        for name, part in parts.items()
+        if len(part)
+    }
+
+
+def _info(
+    dataset: Dataset,
+    embedder: Embedder,
+    features: Features,
+    fit: ProbeFit,
+    metrics: dict[str, Metrics],
+    options: TrainOptions,
+    weighed: bool,
+    clock: "_Clock",
+) -> dict[str, Any]:
+    facts = embedder.backbone.info
+    counts = dataset.counts()
+    return {
+        "format": 1,
+        "classes": list(dataset.classes),
+        "backbone": {
+            "name": facts.name,
+            "graph_sha256": embedder.backbone.graph_hash,
+            "weights_sha256": facts.sha256,
+            "licence": facts.licence,
+            "source": facts.source,
+            "dimensions": embedder.backbone.dimensions,
+        },
+        "preprocess": embedder.preprocess.to_json(),
+        "precision": embedder.precision,
+        "dataset": {
+            "root": os.fspath(dataset.root.absolute()),
+            "fingerprint": dataset.fingerprint,
+            "counts": {split: counts[split].to_dict() for split in counts},
+            "failures": len(dataset.failures),
+        },
+        "options": vars(options),
+        "probe": {
+            "features": fit.chosen.features,
+            "strength": fit.chosen.strength,
+            "balanced": weighed,
+            "candidates": [vars(candidate) for candidate in fit.candidates],
+        },
+        "metrics": {name: m.to_json() for name, m in metrics.items()},
+        "notes": _notes(dataset, weighed),
+        "computed": features.computed,
+        "seconds": clock.seconds,
+        "versions": {
+            "tellapart": version("tellapart"),
+            "python": platform.python_version(),
+            "onnxruntime": version("onnxruntime"),
+        },
+    }
+
+
+def _notes(dataset: Dataset, weighed: bool) -> list[str]:
+    notes = list(dataset.notes)
+    counts = dataset.counts()["train"].sort_values(kind="stable")
+    few, many = counts.index[0], counts.index[-1]
+    if weighed:
+        notes.append(
+            f"every class weighs the same in training: {many!r} has {counts.iloc[-1]} pictures, "
+            f"{few!r} has {counts.iloc[0]}"
+        )
+    if lone := [name for name, n in counts.items() if n == 1]:
+        notes.append(
+            f"only one training picture of {_listed(lone)}: how well it is recognised is not known"
+        )
+    if leaks := dataset.leaks():
+        outside, inside = leaks[0]
+        notes.append(
+            f"{len(leaks)} held-out pictures are copies of training pictures, which flatters the "
+            f"figures: {outside} is {inside}, for example"
+        )
+    return notes
+
+
+def _listed(names: Sequence[Any]) -> str:
+    shown = ", ".join(repr(name) for name in names[:5])
+    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _tables(dataset: Dataset, probabilities: Array) -> Tables:
+    best = probabilities.argmax(axis=1)
+    rows = zip(dataset.paths, dataset.table["split"], dataset.labels, strict=True)
+    header = ["path", "split", "label", "predicted", *(f"p_{name}" for name in dataset.classes)]
+    predictions = (
+        [*row, dataset.classes[best[i]], *(f"{p:.8f}" for p in probabilities[i])]
+        for i, row in enumerate(rows)
+    )
+    return {
+        "dataset.csv": (COLUMNS, dataset.table[list(COLUMNS)].itertuples(index=False)),
+        "predictions.csv": (header, predictions),
+        "failures.csv": (
+            ("path", "reason", "detail"),
+            ((f.path, f.reason, f.detail) for f in dataset.failures),
+        ),
+    }
+
+
+class _Clock:
+    """Seconds by stage, in the order in which they ran."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)
