@@ -1,0 +1,73 @@
+"""tellapart: from a pile of images to a classifier that you can trust and ship.
+
+>>> import tellapart
+>>> run = tellapart.train("photos", "runs/photos")            # doctest: +SKIP
+>>> category, index, p = tellapart.load(run.folder).predict("new.jpg")  # doctest: +SKIP
+
+Importing this package loads nothing heavy: each name is imported when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "BACKBONES": "tellapart.model.backbones",
+    "Dataset": "tellapart.data.dataset",
+    "Metrics": "tellapart.evaluation.metrics",
+    "Prediction": "tellapart.ship.predictor",
+    "Predictor": "tellapart.ship.predictor",
+    "PreprocessSpec": "tellapart.model.preprocess",
+    "Run": "tellapart.training.run",
+    "TellapartError": "tellapart.errors",
+    "TrainOptions": "tellapart.training.train",
+    "draw_gallery": "tellapart.data.gallery",
+    "evaluate": "tellapart.evaluation.metrics",
+    "load": "tellapart.ship.predictor",
+    "open_dataset": "tellapart.training.train",
+    "open_image": "tellapart.data.images",
+    "train": "tellapart.training.train",
+}
+
+__all__ = [
+    "BACKBONES",
+    "Dataset",
+    "Metrics",
+    "Prediction",
+    "Predictor",
+    "PreprocessSpec",
+    "Run",
+    "TellapartError",
+    "TrainOptions",
+    "draw_gallery",
+    "evaluate",
+    "load",
+    "open_dataset",
+    "open_image",
+    "train",
+]
+
+if TYPE_CHECKING:
+    from tellapart.data.dataset import Dataset
+    from tellapart.data.gallery import draw_gallery
+    from tellapart.data.images import open_image
+    from tellapart.errors import TellapartError
+    from tellapart.evaluation.metrics import Metrics, evaluate
+    from tellapart.model.backbones import BACKBONES
+    from tellapart.model.preprocess import PreprocessSpec
+    from tellapart.ship.predictor import Prediction, Predictor, load
+    from tellapart.training.run import Run
+    from tellapart.training.train import TrainOptions, open_dataset, train
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'tellapart' has no attribute {name!r}")
+    value = getattr(import_module(_PLACES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

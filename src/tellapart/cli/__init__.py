@@ -1,0 +1,1 @@
+"""The command line: one thin function per command that parses, makes one API call and prints."""

@@ -149,7 +149,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_deep(values: NDArray[np.generic]) -> Image.Image:
-    """Grey of 16 or 32 bits or floats: floats within [0, 1] are stretched, whole numbers above 255 are 16-bit."""
+    """Grey of 16 or 32 bits, or floats: those within [0, 1] are stretched; integers above 255 are 16-bit."""
     grey = np.nan_to_num(np.asarray(values, np.float32))
     top = float(grey.max(initial=np.float32(0)))
     if values.dtype.kind == "f":

@@ -13,11 +13,13 @@ from tellapart.data.images import read_bytes
 from tellapart.data.ordered_map import ordered_map
 from tellapart.errors import ImageError, ModelError, RunError
 from tellapart.model.backbones import open_backbone
-from tellapart.train.embed import Embedder
-from tellapart.train.run import Run
+from tellapart.training.embed import Embedder
+from tellapart.training.run import Run
 
-__all__ = ["Prediction", "Predictor", "load"]
+__all__ = ["SURE_FROM", "Prediction", "Predictor", "load"]
 
+SURE_FROM = 0.7
+"""Below this probability an answer is `not_sure`."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,13 @@ class Prediction:
     def probability(self) -> float | None:
         return None if self.error is not None else float(self.probabilities[self.index])
 
+    @property
+    def verdict(self) -> str | None:
+        """`sure`, or `not_sure` where the most probable class has less than `SURE_FROM`."""
+        if self.probability is None:
+            return None
+        return "sure" if self.probability >= SURE_FROM else "not_sure"
+
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The k most probable classes with their probabilities, the most probable first."""
         if self.error is not None:
@@ -63,7 +72,7 @@ class Prediction:
             "label": None if failed else self.label,
             "probability": self.probability,
             "probabilities": None if failed else dict(by_class),
-            "verdict": None if failed else "sure",
+            "verdict": self.verdict,
             "error": self.error,
         }
 

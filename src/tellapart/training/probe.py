@@ -6,21 +6,24 @@ pictures. The out-of-fold probabilities of a fold come from the setting that the
 so that no picture helps to choose the setting it is scored with.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.train.logistic import Array, Indices, Sketch, covariance_sketch, softmax, solve
+from tellapart.training.logistic import Array, Indices, Sketch, covariance_sketch, softmax, solve
 
 __all__ = ["Candidate", "Probe", "ProbeFit", "balanced_weights", "fit_probe"]
 
-STRENGTHS = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-"""Regularisations that are tried: the penalty on ‖W‖²/2, times the number of pictures."""
+LADDER: Final = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
+"""Regularisations: the penalty on ‖W‖²/2, times the number of pictures. Those of `_ALWAYS` are tried,
+others as long as the best one is an outermost."""
 
+_ALWAYS: Final = (10.0, 30.0, 100.0, 300.0)
 _MOST_NUMBERS = 1 << 28  # float32 numbers that one batch of problems may hold: 1 GiB
-_TOLERANCE = 1e-6
+_TOLERANCE = 3e-6
 _FINAL_TOLERANCE = 1e-8
 
 
@@ -92,6 +95,7 @@ def fit_probe(
     held_out: dict[tuple[str, float], Array] = {}
     spaces: dict[str, _Space] = {}
     iterations = 0
+    report(0, len(widths) + 1)
     for done, (name, width) in enumerate(widths.items()):
         spaces[name] = space = _Space.of(features[:, :width], plan, seed)
         scores, count = _cross_validate(space, plan)
@@ -166,18 +170,34 @@ class _Space:
 
 
 def _cross_validate(space: _Space, plan: _Plan) -> tuple[dict[float, Array], int]:
-    """For each strength the held-out probabilities (N, K)."""
-    problems = [(strength, fold) for strength in STRENGTHS for fold in range(plan.count)]
+    """For each strength that was tried the held-out probabilities (N, K)."""
+    answers, iterations = _hold_out(space, plan, _ALWAYS)
+    while True:
+        tried = sorted(answers)
+        best = min(tried, key=lambda strength: plan.mean(plan.losses(answers[strength])))
+        rung = LADDER.index(best)
+        step = (best == tried[-1]) - (best == tried[0])
+        if step == 0 or not 0 <= rung + step < len(LADDER):
+            return answers, iterations
+        more, count = _hold_out(space, plan, [LADDER[rung + step]])
+        answers |= more
+        iterations = max(iterations, count)
+
+
+def _hold_out(
+    space: _Space, plan: _Plan, strengths: Sequence[float]
+) -> tuple[dict[float, Array], int]:
+    """All folds at all of these strengths, as many together as memory allows."""
+    problems = [(strength, fold) for strength in strengths for fold in range(plan.count)]
     each = plan.classes * (24 * space.x.shape[1] + 8 * plan.n)
     at_once = max(1, _MOST_NUMBERS // each)
-    answers = {s: np.zeros((plan.n, plan.classes), np.float32) for s in STRENGTHS}
+    answers = {s: np.zeros((plan.n, plan.classes), np.float32) for s in strengths}
     iterations = 0
     for start in range(0, len(problems), at_once):
         some = problems[start : start + at_once]
         folds = [fold for _, fold in some]
         weight = plan.fold_weight[folds]
-        counts = (weight > 0).sum(axis=1)
-        penalty = np.asarray([strength for strength, _ in some]) / counts
+        penalty = np.asarray([s for s, _ in some]) / plan.inside[folds].sum(axis=1)
         solution = solve(
             space.x, plan.targets, plan.classes, weight, space.scale[folds], penalty,
             sketch=space.sketch, tolerance=_TOLERANCE,

@@ -24,7 +24,7 @@ from tellapart.errors import ImageError
 from tellapart.model.backbones import Backbone, cache_folder
 from tellapart.model.preprocess import PreprocessSpec
 from tellapart.model.runtime import cpu_count, open_session
-from tellapart.train.feature_cache import FeatureCache, as_stored
+from tellapart.training.feature_cache import FeatureCache, as_stored
 
 __all__ = ["Embedder", "Features", "Progress", "embed"]
 

@@ -26,9 +26,9 @@ import numpy as np
 from tellapart.data.atomic_file import write_atomically
 from tellapart.data.failure import Failure
 from tellapart.errors import RunError
-from tellapart.evaluate.metrics import Metrics
+from tellapart.evaluation.metrics import Metrics
 from tellapart.model.preprocess import PreprocessSpec
-from tellapart.train.probe import Probe
+from tellapart.training.probe import Probe
 
 __all__ = ["Run", "Tables", "claim_folder", "read_config", "write_run"]
 

@@ -15,13 +15,13 @@ import numpy as np
 from tellapart.data.dataset import COLUMNS, Dataset
 from tellapart.data.split import deal
 from tellapart.errors import DatasetError, UsageError
-from tellapart.evaluate.metrics import Metrics, evaluate
+from tellapart.evaluation.metrics import Metrics, evaluate
 from tellapart.model.backbones import open_backbone
 from tellapart.model.preprocess import Fit, PreprocessSpec
-from tellapart.train.embed import Embedder, Features, Progress, embed
-from tellapart.train.logistic import Array, Indices
-from tellapart.train.probe import ProbeFit, fit_probe
-from tellapart.train.run import Run, Tables, claim_folder, read_config, write_run
+from tellapart.training.embed import Embedder, Features, Progress, embed
+from tellapart.training.logistic import Array, Indices
+from tellapart.training.probe import ProbeFit, fit_probe
+from tellapart.training.run import Run, Tables, claim_folder, read_config, write_run
 
 __all__ = ["ClassWeight", "TrainOptions", "open_dataset", "train"]
 
@@ -65,13 +65,15 @@ def train(
     out: str | Path | None = None,
     options: TrainOptions | None = None,
     *,
+    source: str | Path | None = None,
     overwrite: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Train a classifier on frozen features, measure it, and write a run folder.
 
-    `out` is by default a folder below `runs/` that is named after the data. Killed or interrupted,
+    `out` is by default a folder below `runs/` that is named after the data; `source` is where a
+    dataset that is given as a value came from, and is its root by default. Killed or interrupted,
     the same call completes the run with the same numbers, and repeats no forward pass.
 
     Raises DatasetError, RunError, ModelError or UsageError, each with the next step. Single pictures
@@ -83,8 +85,9 @@ def train(
         dataset = data if isinstance(data, Dataset) else open_dataset(data)
         dataset.check_trainable()
         _check(options)
-    config = _config(dataset, data, options)
-    folder = _default_folder(dataset.root, config) if out is None else Path(out)
+    origin = source or (dataset.root if isinstance(data, Dataset) else data)
+    config = {"data": os.fspath(Path(origin).absolute()), **vars(options)}
+    folder = _default_folder(Path(origin), config) if out is None else Path(out)
     claim_folder(folder, config, overwrite=overwrite)
     with clock.stage("open"):
         embedder = _embedder(options, workers)
@@ -107,14 +110,9 @@ def _check(options: TrainOptions) -> None:
         raise UsageError(f"the share for validation is {options.valid}; expected 0 ≤ share < 1")
 
 
-def _config(dataset: Dataset, data: Dataset | str | Path, options: TrainOptions) -> dict[str, Any]:
-    source = dataset.root if isinstance(data, Dataset) else Path(data)
-    return {"data": os.fspath(source.absolute()), **vars(options)}
-
-
-def _default_folder(root: Path, config: dict[str, Any]) -> Path:
+def _default_folder(origin: Path, config: dict[str, Any]) -> Path:
     """The first of runs/NAME, runs/NAME-2, … that is free or holds this very run."""
-    name = root.absolute().name or "run"
+    name = origin.absolute().stem or "run"
     number = 1
     while True:
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")

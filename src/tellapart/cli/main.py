@@ -1,0 +1,71 @@
+"""The command `tellapart`. Nothing heavy is imported before a command needs it."""
+
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from tellapart.cli.demo import demo
+from tellapart.cli.gallery import gallery
+from tellapart.cli.messages import problem, say
+from tellapart.cli.predict import predict
+from tellapart.cli.train import train
+from tellapart.errors import TellapartError, UsageError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="tellapart",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with: [bold]tellapart demo[/bold], or on your own pictures: "
+    "[bold]tellapart train FOLDER[/bold]",
+)
+app.command()(demo)
+app.command()(train)
+app.command()(predict)
+app.command()(gallery)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from tellapart import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def tellapart(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and stop."
+        ),
+    ] = False,
+) -> None:
+    """From a pile of images to a classifier that you can trust and ship, on a plain CPU."""
+
+
+def main() -> None:
+    """Run the command line. Exit status: 0 all done; 1 it could not be done; 2 wrong use; 3 done, but
+    some inputs failed and are listed; 130 interrupted, what was done is kept."""
+    warnings.filterwarnings("ignore", module="PIL")  # what matters of them comes back as failures
+    warnings.showwarning = lambda message, *_args, **_kwargs: say(f"Note: {message}")
+    try:
+        app()
+    except TellapartError as error:
+        problem(str(error))
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except SystemExit as stop:
+        if stop.code == 130:
+            problem("Interrupted. What was done is kept; the same command goes on from there.")
+        raise
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""Options that mean the same in every command."""
+
+from typing import Annotated
+
+import typer
+
+__all__ = ["Backbone", "Json", "Quiet", "Runtime", "Seed", "Workers"]
+
+Backbone = Annotated[
+    str,
+    typer.Option(
+        help="The pretrained network: tf_efficientnet_lite0, or the slower, better lite2."
+    ),
+]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same answer.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Runtime = Annotated[str, typer.Option(help="What computes: onnxruntime or openvino.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Pictures at a time; all CPUs by default.")
+]

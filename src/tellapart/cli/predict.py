@@ -1,0 +1,128 @@
+"""`tellapart predict`."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from tellapart.cli.messages import plain
+from tellapart.cli.options import Quiet, Workers
+
+if TYPE_CHECKING:
+    from tellapart.ship.predictor import Prediction
+
+__all__ = ["predict", "print_predictions"]
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="A run folder.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Pictures, folders or patterns; - reads paths from standard input."),
+    ],
+    top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 1,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="CSV with a column per class.")] = False,
+    runtime: Annotated[
+        str | None, typer.Option(help="onnxruntime or openvino; by default the run's own.")
+    ] = None,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Tell what new pictures show.
+
+    A picture that cannot be used gets a row that says why, and the exit status is 3; the others are
+    answered.
+
+    Examples:
+
+        tellapart predict runs/photos new.jpg
+
+        tellapart predict runs/photos inbox/ "scans/*.png" --top 3
+
+        find . -name "*.jpg" | tellapart predict runs/photos - --json
+    """
+    from tellapart.errors import UsageError
+    from tellapart.ship.inputs import find_pictures
+    from tellapart.ship.predictor import load
+
+    if json and csv:
+        raise UsageError("--json and --csv exclude each other; choose one")
+    predictor = load(model, runtime=runtime, workers=workers)
+    sources = find_pictures(paths, sys.stdin.buffer)
+    answers = predictor.predict_many(sources)
+    form = "json" if json else "csv" if csv else "table"
+    n, failed = print_predictions(answers, predictor.classes, form=form, top=top)
+    if failed and not quiet:
+        sys.stderr.write(f"{failed} of {n} pictures could not be used.\n")
+    raise typer.Exit(3 if failed else 0)
+
+
+def print_predictions(
+    answers: "Iterable[Prediction]", classes: tuple[str, ...], *, form: str, top: int
+) -> tuple[int, int]:
+    """Print answers as they come; returns how many there were and how many failed."""
+    writers = {"json": _json_lines, "csv": _csv_lines, "table": _table_lines}
+    n = failed = 0
+
+    def counted() -> "Iterator[Prediction]":
+        nonlocal n, failed
+        for answer in answers:
+            n += 1
+            failed += answer.error is not None
+            yield answer
+
+    writers[form](counted(), classes, top, sys.stdout)
+    return n, failed
+
+
+def _json_lines(
+    answers: "Iterable[Prediction]", classes: tuple[str, ...], top: int, out: TextIO
+) -> None:
+    from json import dumps
+
+    for answer in answers:
+        out.write(dumps(answer.to_json()) + "\n")
+        out.flush()
+
+
+def _csv_lines(
+    answers: "Iterable[Prediction]", classes: tuple[str, ...], top: int, out: TextIO
+) -> None:
+    from csv import writer
+
+    rows = writer(out, lineterminator="\n")
+    rows.writerow(
+        ["path", "label", "probability", "verdict", "error", *(f"p_{c}" for c in classes)]
+    )
+    for answer in answers:
+        path = answer.path.encode("utf-8", "replace").decode()
+        if answer.error is not None:
+            rows.writerow([path, "", "", "", answer.error, *("" for _ in classes)])
+            continue
+        probabilities = [f"{p:.6f}" for p in answer.probabilities]
+        verdict = answer.verdict or ""
+        rows.writerow([path, answer.label, max(probabilities), verdict, "", *probabilities])
+
+
+def _table_lines(
+    answers: "Iterable[Prediction]", classes: tuple[str, ...], top: int, out: TextIO
+) -> None:
+    """Columns of fixed width, so that rows appear as they are computed."""
+    width = min(max(len(plain(name)) for name in (*classes, "class")), 32)
+    for i, answer in enumerate(answers):
+        if i == 0:
+            out.write(f"{'class':<{width}}  probability  verdict   picture\n")
+        path = plain(answer.path)
+        if answer.error is not None:
+            out.write(f"{'–':<{width}}  {'–':>11}  {'error':<8}  {path}: {plain(answer.error)}\n")
+        for rank, (name, probability) in enumerate(answer.top(top)):
+            share, verdict = f"{100 * probability:.1f} %", _WORDS.get(answer.verdict or "", "")
+            tail = f"{verdict:<8}  {path}" if rank == 0 else ""
+            out.write(f"{plain(name):<{width}}  {share:>11}  {tail}".rstrip() + "\n")
+        out.flush()
+
+
+_WORDS = {"sure": "sure", "not_sure": "not sure", "none_of_these": "none"}

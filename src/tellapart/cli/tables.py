@@ -1,0 +1,84 @@
+"""Tables on the terminal, drawn from result values only."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tellapart.cli.messages import plain
+
+if TYPE_CHECKING:
+    from tellapart.evaluation.metrics import Metrics
+    from tellapart.training.run import Run
+
+__all__ = ["print_run"]
+
+_MOST_ROWS = 30
+_NAMES = {
+    "out_of_fold": "out of fold (training part)",
+    "valid": "validation",
+    "test": "test",
+    "held_out": "validation + test",
+}
+
+
+def print_run(run: "Run") -> None:
+    """Counts, metrics with intervals, per-class figures, confusions, and seconds by stage."""
+    console = Console(soft_wrap=False)
+    metrics = run.metrics
+    console.print(_metrics_table(metrics))
+    name = next(n for n in ("held_out", "test", "valid", "out_of_fold") if n in metrics)
+    console.print(_class_table(run, name))
+    if confused := metrics[name].most_confused()[:5]:
+        pairs = [f"{plain(c.actual)} taken for {plain(c.predicted)} {c.n}×" for c in confused]
+        console.print(Text("Most confused: " + "; ".join(pairs)))
+    seconds = run.info["seconds"]
+    stages = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items())
+    probe = run.info["probe"]
+    console.print(
+        Text(
+            f"Chosen by cross-validation: features {probe['features']!r}, "
+            f"penalty {probe['strength']:g} / n"
+        )
+    )
+    console.print(Text(f"Seconds: {stages} ({run.info['computed']} pictures newly embedded)"))
+
+
+def _metrics_table(metrics: "dict[str, Metrics]") -> Table:
+    table = _table("Accuracy", ["split", "n", "errors", "accuracy", "error rate, 95 % interval"])
+    table.add_column("log loss", justify="right")
+    for name, m in metrics.items():
+        low, high = m.interval
+        rate = f"{100 * m.errors / m.n:.2f} % ({100 * (1 - high):.1f}–{100 * (1 - low):.1f} %)"
+        table.add_row(
+            _NAMES.get(name, name), str(m.n), str(m.errors), f"{100 * m.accuracy:.2f} %", rate,
+            f"{m.log_loss:.4f}",
+        )  # fmt: skip
+    return table
+
+
+def _class_table(run: "Run", name: str) -> Table:
+    """Pictures by class and split, and how well each class is told apart in one split."""
+    counts: dict[str, dict[str, int]] = run.info["dataset"]["counts"]
+    title = f"Classes (precision and recall: {_NAMES[name]})"
+    table = _table(title, ["class", *counts, "precision", "recall"])
+    per_class = run.metrics[name].per_class
+    for c in per_class[:_MOST_ROWS]:
+        numbers = [str(counts[split].get(c.name, 0)) for split in counts]
+        table.add_row(Text(plain(c.name)), *numbers, _percent(c.precision), _percent(c.recall))
+    if len(per_class) > _MOST_ROWS:
+        table.add_row(f"… {len(per_class) - _MOST_ROWS} more in run.json")
+    return table
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left")
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
