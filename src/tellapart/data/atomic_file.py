@@ -1,7 +1,7 @@
 """Files that are there whole or not at all: written aside, flushed to the disk, then renamed."""
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 __all__ = ["write_atomically"]
@@ -14,20 +14,15 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     """
     raw = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(prefix=f".{path.name[:80]}.", dir=path.parent)
+    # The name stays below 255 bytes; the mode is left to the kernel and the process' umask.
+    aside = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}")
+    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(raw)
             file.flush()
             os.fsync(file.fileno())
-        Path(aside).chmod(0o666 & ~_umask())
-        Path(aside).replace(path)
+        aside.replace(path)
     except BaseException:
-        Path(aside).unlink(missing_ok=True)
+        aside.unlink(missing_ok=True)
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -18,6 +18,11 @@ __all__ = ["read_csv_table"]
 
 _PATH = ("path", "name", "file", "filename", "file_name", "image")
 _LABEL = ("label", "class", "category", "labels")
+_IS_VALID = {"": "train"} | {
+    value: split
+    for split, values in {"valid": ("true", "1", "1.0"), "train": ("false", "0", "0.0")}.items()
+    for value in values
+}
 _MOST_BYTES = 1 << 30
 
 Row = dict[str, str]
@@ -42,18 +47,19 @@ def read_csv_table(file: Path) -> tuple[list[Row], list[Failure]]:
     group_field = _field(fields, ("group",))
     rows: dict[str, Row] = {}
     failures: list[Failure] = []
-    for line, raw in _lines(reader):
+    for line, values in _lines(reader):
         place = f"{file.name} line {line}"
-        if isinstance(raw, csv.Error):
-            failures.append(Failure(place, "odd row", str(raw)))
+        if isinstance(values, csv.Error):
+            failures.append(Failure(place, "odd row", str(values)))
             continue
+        raw = dict(zip(fields, values, strict=False))
         row = {
             "path": (raw.get(path_field) or "").strip(),
             "label": unicodedata.normalize("NFC", (raw.get(label_field) or "").strip()),
             "split": _split(raw, fields),
             "group": (raw.get(group_field) or "").strip() if group_field else "",
         }
-        if odd := _odd(raw, row, len(fields)):
+        if odd := _odd(row, len(values) - len(fields), len(fields)):
             failures.append(Failure(place, "odd row", odd))
         elif rows.setdefault(row["path"], row)["label"] != row["label"]:
             labels = f"{rows[row['path']]['label']!r} before, {row['label']!r} here"
@@ -63,19 +69,22 @@ def read_csv_table(file: Path) -> tuple[list[Row], list[Failure]]:
     return list(rows.values()), failures
 
 
-def _lines(reader: "csv.DictReader[str]") -> Iterator[tuple[int, Row | csv.Error]]:
+def _lines(reader: "csv.Reader") -> Iterator[tuple[int, list[str] | csv.Error]]:
+    """Rows, or why there is none, with the line where each begins; empty lines are no rows."""
     while True:
+        line = reader.line_num + 1
         try:
-            yield reader.line_num + 1, next(reader)
+            if values := next(reader):
+                yield line, values
         except StopIteration:
             return
         except csv.Error as error:
-            yield reader.line_num, error
+            yield line, error
 
 
-def _odd(raw: Row, row: Row, fields: int) -> str:
+def _odd(row: Row, surplus: int, fields: int) -> str:
     """What is wrong with a row; empty where nothing is."""
-    if None in raw:
+    if surplus > 0:
         return f"more than {fields} fields"
     if not row["path"] or not row["label"]:
         return "no path" if not row["path"] else "no label"
@@ -84,7 +93,7 @@ def _odd(raw: Row, row: Row, fields: int) -> str:
     return "" if row["split"] in ("", *SPLITS) else f"split {row['split']!r}: none of {SPLITS}"
 
 
-def _open(file: Path) -> "tuple[csv.DictReader[str], list[str]]":
+def _open(file: Path) -> "tuple[csv.Reader, list[str]]":
     try:
         if file.stat().st_size > _MOST_BYTES:
             raise DatasetError(f"{file}: larger than {_MOST_BYTES >> 30} GiB; is it a table?")
@@ -97,13 +106,12 @@ def _open(file: Path) -> "tuple[csv.DictReader[str], list[str]]":
         ) from None
     first = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    # Strict: a quote that is left open is an error then, and no label of many lines.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        fields = [field.strip().lower() for field in reader.fieldnames or []]
+        return reader, [field.strip().lower() for field in next(reader, [])]
     except csv.Error as error:
         raise DatasetError(f"{file}: no table of comma-separated values ({error})") from None
-    reader.fieldnames = fields
-    return reader, fields
 
 
 def _field(fields: list[str], names: tuple[str, ...]) -> str | None:
@@ -116,5 +124,5 @@ def _split(raw: Row, fields: list[str]) -> str:
         return SPLIT_NAMES.get(value, value)
     if "is_valid" in fields:  # as fastai writes it
         value = (raw.get("is_valid") or "").strip().lower()
-        return "valid" if value in ("true", "1") else "train"
+        return _IS_VALID.get(value, value)
     return ""

@@ -13,15 +13,32 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import (  # the plugins are imported to be registered, and no others
+    AvifImagePlugin,  # noqa: F401
+    BmpImagePlugin,  # noqa: F401
+    ExifTags,
+    GifImagePlugin,  # noqa: F401
+    IcoImagePlugin,  # noqa: F401
+    Image,
+    ImageFile,
+    ImageOps,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    PpmImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
 
 from tellapart.errors import ImageError
 
 __all__ = ["EXTENSIONS", "decode", "looks_like_image", "open_image", "read_bytes"]
 
-FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "MPO", "PPM", "ICO", "TGA")
+FORMATS: Final = tuple(  # AVIF is missing from some builds of Pillow
+    name for name in "JPEG PNG WEBP GIF BMP TIFF AVIF PPM ICO".split() if name in Image.OPEN
+)
 EXTENSIONS: Final = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .avif .mpo .ppm .pgm .ico .tga".split()
+    ".jpg .jpeg .jpe .jfif .mpo .png .webp .gif .bmp .tif .tiff .avif .ppm .pgm .pbm .ico".split()
 )
 MOST_BYTES: Final = 256 << 20
 MOST_PIXELS: Final = 178_956_970  # Pillow's own limit against decompression bombs

@@ -41,7 +41,7 @@ def scan_folder(
         raise DatasetError(f"{root} {kind}. Give a folder with a subfolder of pictures per class.")
     named = {"train": train, "valid": valid, "test": test}
     parts = _named_splits(root, named) if any(named.values()) else _usual_splits(root)
-    notes: list[str] = []
+    notes = [f"{name} is no split folder; it is left out" for name in _beside(root, parts)]
     rows: list[Row] = []
     for split, folder in parts:
         before = len(rows)
@@ -64,16 +64,22 @@ def _label(folder: Path) -> str:
     return unicodedata.normalize("NFC", folder.name)
 
 
+def _entries(folder: Path) -> "list[os.DirEntry[str]]":
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not _hidden(entry.name)]
+    except OSError as error:
+        raise DatasetError(
+            f"{folder} cannot be read: {error.strerror}. Allow reading it, or move it elsewhere."
+        ) from None
+
+
 def _subfolders(folder: Path) -> list[Path]:
-    with os.scandir(folder) as entries:
-        names = [e.name for e in entries if not _hidden(e.name) and e.is_dir()]
-    return [folder / name for name in sorted(names)]
+    return [folder / name for name in sorted(e.name for e in _entries(folder) if e.is_dir())]
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    with os.scandir(folder) as entries:
-        names = [e.name for e in entries if not _hidden(e.name) and e.is_file()]
-    return (folder / name for name in names)
+    return (folder / entry.name for entry in _entries(folder) if entry.is_file())
 
 
 def _hidden(name: str) -> bool:
@@ -93,6 +99,14 @@ def _usual_splits(root: Path) -> list[tuple[str, Path]]:
     return sorted(found, key=lambda part: SPLITS.index(part[0]))
 
 
+def _beside(root: Path, parts: list[tuple[str, Path]]) -> list[str]:
+    """What lies beside the split folders, such as a test folder without classes."""
+    if parts == [("", root)]:
+        return []
+    used = {name.relative_to(root).parts[0] for _, name in parts if name != root}
+    return [folder.name for folder in _subfolders(root) if folder.name not in used]
+
+
 def _named_splits(root: Path, named: dict[str, str | None]) -> list[tuple[str, Path]]:
     if not named["train"]:
         raise DatasetError("split folders are named, but not the one for training: name it too")
@@ -109,14 +123,13 @@ def _pictures(root: Path, label: Path, notes: list[str]) -> list[str]:
     """Paths, relative to the root, of the pictures in one class's folder and the folders in it."""
     paths: list[str] = []
     others = 0
-    seen: set[tuple[int, int]] = set()
+    seen = {_identity(above) for above in label.absolute().parents}  # a link back up is a loop too
     waiting = [(label, 0)]
     while waiting:
         folder, depth = waiting.pop()
-        info = folder.stat()
-        if (info.st_dev, info.st_ino) in seen or depth > _MOST_DEEP:
+        if (identity := _identity(folder)) in seen or depth > _MOST_DEEP:
             continue
-        seen.add((info.st_dev, info.st_ino))
+        seen.add(identity)
         waiting += [(below, depth + 1) for below in _subfolders(folder)]
         for name in _names(folder):
             if looks_like_image(folder / name):
@@ -130,8 +143,12 @@ def _pictures(root: Path, label: Path, notes: list[str]) -> list[str]:
 
 def _names(folder: Path) -> list[str]:
     """Everything but folders: a broken link is a lost picture, and said to be one."""
-    with os.scandir(folder) as entries:
-        return [e.name for e in entries if not _hidden(e.name) and not e.is_dir()]
+    return [entry.name for entry in _entries(folder) if not entry.is_dir()]
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    info = folder.stat()
+    return info.st_dev, info.st_ino
 
 
 def _nothing(root: Path) -> str:

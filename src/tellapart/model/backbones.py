@@ -19,7 +19,7 @@ from tellapart.errors import MissingExtra, UsageError
 from tellapart.model.preprocess import PreprocessSpec
 from tellapart.model.weights import read_weights
 
-__all__ = ["BACKBONES", "Backbone", "BackboneInfo", "cache_folder", "open_backbone"]
+__all__ = ["BACKBONES", "Backbone", "BackboneInfo", "cache_folder", "open_backbone", "weights_path"]
 
 Layout = tuple[tuple[str, int], ...]
 
@@ -130,12 +130,13 @@ def _build(info: BackboneInfo) -> tuple[bytes, Layout]:
         from tellapart.model.efficientnet_lite import build_efficientnet_lite, feature_layout
     except ImportError:
         raise MissingExtra("building a backbone's graph", "train") from None
-    tensors = read_weights(_weights_path(info), sha256=info.sha256)
+    tensors = read_weights(weights_path(info), sha256=info.sha256)
     graph = build_efficientnet_lite(tensors, info.depth).SerializeToString(deterministic=True)
     return graph, feature_layout(tensors, info.depth)
 
 
-def _weights_path(info: BackboneInfo) -> Path:
+def weights_path(info: BackboneInfo) -> Path:
+    """Where the weights lie; raises MissingExtra where their package is not installed."""
     spec = importlib.util.find_spec(info.package)
     if spec is None or spec.origin is None:
         raise MissingExtra(f"the backbone {info.name}", "train")

@@ -93,9 +93,12 @@ class Embedder:
 
         Raises ImageError, with `name` in it, where the bytes are no usable picture.
         """
+        return as_stored(self.network_output(content, name))
+
+    def network_output(self, content: bytes, name: str) -> NDArray[np.float32]:
+        """The same before it is rounded for the cache."""
         image = decode(content, name, shorter_side=self.preprocess.shorter_side)
-        features = self._session.run(self.preprocess.apply(image))["features"][0]
-        return as_stored(features)
+        return self._session.run(self.preprocess.apply(image))["features"][0]
 
 
 def embed(

@@ -80,18 +80,16 @@ def solve(
     penalty: Array,
     *,
     sketch: Sketch | None = None,
-    start: tuple[Array, Array] | None = None,
     tolerance: float = 1e-6,
 ) -> Solution:
     """Minimise, for each problem p, the weighted mean of the log loss plus `penalty[p] / 2 · ‖W‖²`.
 
     `x` is float32 (N, D) and centred; `labels` (N,) in 0 … K − 1; `sample_weight` (P, N), 0 for a
     picture that is held out; `scale` (P, D) multiplies the features of one problem (a fold's own
-    standardisation); the bias is not penalised. `start` gives weights (P, K, D), unscaled, and bias
-    (P, K) to begin from. Stops where the loss is within about `tolerance` of its minimum.
+    standardisation); the bias is not penalised. Stops where the loss is within about `tolerance` of its minimum.
     """
     problem = _Problem(x, labels, classes, sample_weight, scale, penalty, sketch)
-    return problem.minimise(start, tolerance)
+    return problem.minimise(tolerance)
 
 
 class _Problem:
@@ -146,13 +144,10 @@ class _Problem:
         result[..., -1] = vectors[..., -1] / spread
         return result
 
-    def minimise(self, start: tuple[Array, Array] | None, tolerance: float) -> Solution:
+    def minimise(self, tolerance: float) -> Solution:
         problems = len(self.penalty)
         active = np.arange(problems)
         w = np.zeros((self.classes, problems, self.d + 1), np.float32)
-        if start is not None:
-            w[..., :-1] = start[0].transpose(1, 0, 2) / self.scale[:, :-1]
-            w[..., -1] = start[1].T
         found, z = w.copy(), self.scores(w, active)
         p = softmax(z, axis=0)
         g = self.gradient(w, p, active)

@@ -1,0 +1,69 @@
+# Every target makes what it needs; a second call installs nothing again.
+#   make demo     install without torch, draw pictures, train, predict
+#   make test     the test suite        make slow    the tests that take minutes
+#   make lint types docs                make bench   the benchmarks (needs peers)
+
+PYTHON ?= python3
+VENV := .venv
+PEERS := .venv-peers
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+# Tests start their own threads: without this, every worker's matrix products ask for all CPUs.
+JOBS ?= 2
+
+.PHONY: demo test slow lint format types docs bench peers clean
+
+demo: $(VENV)/.train
+	$(VENV)/bin/tellapart demo
+
+test: $(VENV)/.train $(VENV)/.tests
+	$(VENV)/bin/python -m pytest --numprocesses $(JOBS)
+
+slow: $(VENV)/.train $(VENV)/.tests
+	$(VENV)/bin/python -m pytest -m slow
+
+lint: $(VENV)/.lint
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: $(VENV)/.lint
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+types: $(VENV)/.train $(VENV)/.lint
+	$(VENV)/bin/mypy
+
+docs: $(VENV)/.train $(VENV)/.docs
+	$(VENV)/bin/python docs/generate_cli_page.py --check
+	$(VENV)/bin/mkdocs build --strict --quiet --site-dir site
+
+bench: $(VENV)/.train $(VENV)/.openvino peers
+	$(VENV)/bin/python benchmarks/embed.py
+	$(VENV)/bin/python benchmarks/embed.py --runtime openvino
+	$(VENV)/bin/python benchmarks/accuracy.py
+
+peers: $(PEERS)/.installed
+
+clean:
+	rm -rf $(VENV) $(PEERS) .make build dist site demo
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade pip
+
+$(VENV)/.train: pyproject.toml | $(VENV)/bin/python
+	$(PIP) --editable '.[train]'
+	touch $@
+
+$(VENV)/.openvino: pyproject.toml | $(VENV)/.train
+	$(PIP) --editable '.[train,openvino]'
+	touch $@
+
+$(VENV)/.tests $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
+	$(PIP) --group $*
+	touch $@
+
+# torch, torchvision and timm are asked for together and unpinned, so that pip finds a matching set.
+$(PEERS)/.installed:
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check torch torchvision timm fastai
+	touch $@

@@ -1,0 +1,60 @@
+"""Starting is quick: help and import load nothing heavy."""
+
+import statistics
+import subprocess
+import sys
+import time
+
+import pytest
+
+HEAVY = {"onnxruntime", "onnx", "pandas", "sklearn", "scipy", "numpy", "PIL", "torch", "openvino"}
+
+
+def loaded_by(code: str) -> set[str]:
+    code += "\nimport sys; print('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.splitlines()}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import tellapart",
+        "import tellapart.cli.main",
+        "from tellapart.cli.main import app\ntry: app(['--help'])\nexcept SystemExit: pass",
+        "from tellapart.cli.main import app\ntry: app(['train', '--help'])\nexcept SystemExit: pass",
+    ],
+)
+def test_nothing_heavy_is_loaded(code):
+    assert not loaded_by(code) & HEAVY
+
+
+def test_help_takes_little_longer_than_typer_and_rich_alone():
+    """At most 2.5 times; in turn and by the median, since machines drift."""
+    commands = (
+        [sys.executable, "-m", "tellapart.cli.main", "--help"],
+        [sys.executable, "-c", "import typer, rich"],
+    )
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for _ in range(7):
+        for command, taken in zip(commands, seconds, strict=True):
+            start = time.perf_counter()
+            subprocess.run(command, capture_output=True, check=True)
+            taken.append(time.perf_counter() - start)
+    assert statistics.median(seconds[0]) <= 2.5 * statistics.median(seconds[1])
+
+
+def test_predict_in_a_base_install_needs_no_pandas():
+    loaded = loaded_by("import tellapart\n_ = tellapart.load, tellapart.Predictor, tellapart.Run")
+    assert not loaded & {"pandas", "onnx", "sklearn", "torch"}
+
+
+def test_every_command_shows_examples():
+    from typer.testing import CliRunner
+
+    from tellapart.cli.main import app
+
+    for command in ("train", "predict", "gallery", "demo"):
+        shown = CliRunner().invoke(app, [command, "--help"]).output
+        assert f"tellapart {command}" in shown
+        assert "Example" in shown

@@ -1,0 +1,112 @@
+"""The Python answer: category, index, probabilities, for whatever a picture is given as."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tellapart
+from tellapart.errors import ModelError, RunError
+from tellapart.ship.inputs import find_pictures
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for label, low in (("dark", 0), ("light", 150)):
+        (root / "data" / label).mkdir(parents=True)
+        for i in range(8):
+            pixels = rng.integers(low, low + 100, (40, 50 + i, 3), np.uint8)
+            Image.fromarray(pixels).resize((160, 120)).save(root / "data" / label / f"{i}.png")
+    return tellapart.train(root / "data", root / "run")
+
+
+def test_category_index_and_probabilities(run):
+    predictor = tellapart.load(run.folder)
+    category, index, probabilities = predictor.predict(Image.new("RGB", (100, 80), (220, 220, 200)))
+    assert (category, index) == ("light", 1)
+    assert probabilities.shape == (2,)
+    assert probabilities.dtype == np.float32
+    assert probabilities.sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_the_same_picture_in_any_form_gets_the_same_answer(run, tmp_path):
+    image = Image.effect_noise((140, 100), 60).convert("RGB")
+    path = tmp_path / "noise.png"
+    image.save(path)
+    predictor = tellapart.load(run.folder)
+    forms = [path, str(path), path.read_bytes(), image, np.asarray(image)]
+    answers = [predictor.predict(form) for form in forms]
+    for answer in answers:
+        assert answer.error is None
+        np.testing.assert_array_equal(answer.probabilities, answers[0].probabilities)
+
+
+def test_what_is_no_picture_gets_an_error_not_an_exception(run, tmp_path):
+    predictor = tellapart.load(run.folder)
+    for source in (b"text", tmp_path / "gone.png", np.zeros((4, 4), np.uint8), 42, b""):
+        answer = predictor.predict(source)
+        assert answer.error
+        assert (answer.label, answer.index, answer.probability, answer.top()) == ("", -1, None, [])
+        json.dumps(answer.to_json())
+
+
+def test_many_in_order_lazily(run):
+    predictor = tellapart.load(run.folder, workers=2)
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        while True:
+            taken += 1
+            yield Image.new("RGB", (64, 64), (255, 255, 255) if taken % 2 else (0, 0, 0))
+
+    answers = predictor.predict_many(endless())
+    labels = [next(answers).label for _ in range(6)]
+    answers.close()
+    assert labels == ["light", "dark"] * 3
+    assert taken < 30
+
+
+def test_another_graph_is_refused(run, tmp_path):
+    info = json.loads((run.folder / "run.json").read_text())
+    info["backbone"]["graph_sha256"] = "0" * 64
+    (tmp_path / "run.json").write_text(json.dumps(info))
+    with pytest.raises(ModelError, match="Train again"):
+        tellapart.load(tmp_path)
+    with pytest.raises(RunError):
+        tellapart.load(tmp_path / "none")
+
+
+def test_rich_display_escapes_what_comes_from_data(run):
+    from dataclasses import replace
+
+    hostile = {**run.info, "classes": ["<script>alert(1)</script>", "b"]}
+    shown = replace(run, info=hostile)._repr_html_()
+    assert "<script>" not in shown
+    assert "&lt;script&gt;" in shown
+    dataset = tellapart.Dataset.from_rows(".", [("a", "<b>x</b>"), ("b", "y")])
+    assert "<b>" not in dataset._repr_html_()
+
+
+def test_inputs_from_standard_input_and_folders(tmp_path):
+    for name in ("b.jpg", "a.PNG", ".hidden.jpg", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "sub").mkdir()
+    Image.new("L", (3, 3)).save(tmp_path / "sub" / "no-extension", "PNG")
+    (tmp_path / "star[1].jpg").write_bytes(b"x")
+    found = [p.removeprefix(f"{tmp_path}/") for p in find_pictures([str(tmp_path)])]
+    assert found == ["a.PNG", "b.jpg", "star[1].jpg", "sub/no-extension"]
+    lines = io.BytesIO(f"{tmp_path}/b.jpg\r\n\n{tmp_path}/star[1].jpg\n".encode())
+    assert list(find_pictures(["-", "gone.jpg"], lines)) == [
+        f"{tmp_path}/b.jpg",
+        f"{tmp_path}/star[1].jpg",
+        "gone.jpg",
+    ]
+    assert list(find_pictures([f"{tmp_path}/*.jpg"])) == [
+        f"{tmp_path}/b.jpg",
+        f"{tmp_path}/star[1].jpg",
+    ]

@@ -1,0 +1,128 @@
+"""From files to vectors: each picture once, whatever else happens."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tellapart.data.images import decode
+from tellapart.errors import UsageError
+from tellapart.model.backbones import open_backbone
+from tellapart.model.preprocess import PreprocessSpec
+from tellapart.training.embed import Embedder, embed
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    return Embedder(open_backbone("tf_efficientnet_lite0"))
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        pixels = rng.integers(0, 255, (40 + 9 * i, 50, 3), np.uint8)
+        Image.fromarray(pixels).resize((200, 150 + i)).save(tmp_path / f"{i}.png")
+    (tmp_path / "copy.png").write_bytes((tmp_path / "0.png").read_bytes())
+    (tmp_path / "bad.png").write_bytes((tmp_path / "1.png").read_bytes()[:2000])
+    return tmp_path, sorted(path.name for path in tmp_path.iterdir())
+
+
+def test_each_picture_once_and_never_again(pictures, embedder, tmp_path, monkeypatch):
+    root, names = pictures
+    first = embed(root, [*names, "gone.png"], embedder, cache=tmp_path / "cache")
+    assert first.computed == 6
+    assert {first.failures[i].reason for i in first.failures} == {"truncated", "missing"}
+    assert [first.failures[i].path for i in sorted(first.failures)] == ["bad.png", "gone.png"]
+    np.testing.assert_array_equal(
+        first.values[names.index("copy.png")], first.values[names.index("0.png")]
+    )
+
+    def refuse(*_args, **_options):
+        raise AssertionError("a forward pass was done twice")
+
+    (root / "1.png").rename(root / "renamed.png")
+    names[names.index("1.png")] = "renamed.png"
+    monkeypatch.setattr(type(embedder._session), "run", refuse)
+    again = embed(root, names, embedder, cache=tmp_path / "cache")
+    assert again.computed == 0
+    np.testing.assert_array_equal(again.values, first.values[:-1])
+
+
+def test_a_vector_depends_on_nothing_but_the_picture(pictures, embedder, tmp_path):
+    root, names = pictures
+    alone = Embedder(open_backbone("tf_efficientnet_lite0"), workers=1)
+    many = Embedder(open_backbone("tf_efficientnet_lite0"), workers=5)
+    a = embed(root, names, alone, cache=tmp_path / "a")
+    b = embed(root, names[::-1], many, cache=tmp_path / "b")
+    np.testing.assert_array_equal(a.values, b.values[::-1])
+    content = (root / "3.png").read_bytes()
+    np.testing.assert_array_equal(a.values[names.index("3.png")], embedder.vector(content, "3"))
+
+
+def test_another_preprocessing_is_another_space(embedder):
+    other = Embedder(embedder.backbone, PreprocessSpec(size=192, fit="squish"))
+    assert other.space != embedder.space
+    assert other.space == Embedder(embedder.backbone, PreprocessSpec(size=192, fit="squish")).space
+    with pytest.raises(UsageError, match="squeeze"):
+        PreprocessSpec(size=192, fit="squeeze")
+
+
+def test_mean_and_deviation_of_the_stages_are_what_they_say(embedder):
+    """Against NumPy over the feature maps of the same graph."""
+    from tellapart.model.backbones import BACKBONES, weights_path
+    from tellapart.model.efficientnet_lite import build_efficientnet_lite
+    from tellapart.model.runtime import open_session
+    from tellapart.model.weights import read_weights
+
+    info = BACKBONES["tf_efficientnet_lite0"]
+    graph = build_efficientnet_lite(read_weights(weights_path(info)), info.depth, maps=True)
+    image = Image.radial_gradient("L").convert("RGB").resize((260, 230))
+    pixels = info.preprocess.apply(image)
+    out = open_session(graph.SerializeToString()).run(pixels)
+    maps = [out["map_final"]] + [out[f"map_stage{i}"] for i in range(7)]
+    means = [m.mean(axis=(2, 3)) for m in maps]
+    deviations = [m.std(axis=(2, 3)) for m in maps[1:]]
+    expected = np.concatenate(means + deviations, axis=1)
+    np.testing.assert_allclose(out["features"], expected, rtol=1e-3, atol=2e-3)
+
+
+def test_a_file_that_changes_while_it_is_read_does_not_spoil_the_cache(
+    pictures, embedder, tmp_path
+):
+    root, _ = pictures
+    target = root / "2.png"
+    other = (root / "3.png").read_bytes()
+
+    def change(stage: str, done: int, total: int) -> None:
+        if stage == "read" and done == total:
+            target.write_bytes(other)
+
+    features = embed(root, ["2.png"], embedder, cache=tmp_path / "cache", progress=change)
+    assert features.failures[0].reason == "changed"
+    assert features.computed == 0
+
+
+def test_progress_reaches_its_total(pictures, embedder, tmp_path):
+    seen: dict[str, tuple[int, int]] = {}
+    embed(
+        *pictures, embedder, cache=tmp_path / "c",
+        progress=lambda stage, done, total: seen.__setitem__(stage, (done, total)),
+    )  # fmt: skip
+    assert seen["read"] == (8, 8)
+    assert seen["embed"] == (7, 7)
+
+
+def test_half_precision_at_rest_changes_no_feature_by_much(embedder):
+    path = Path(__file__)
+    image = Image.effect_noise((300, 260), 80).convert("RGB")
+    from io import BytesIO
+
+    file = BytesIO()
+    image.save(file, "PNG")
+    content = file.getvalue()
+    assert decode(content, str(path)).size == (300, 260)
+    exact = embedder.network_output(content, "noise")
+    kept = embedder.vector(content, "noise")
+    assert np.abs(kept - exact).max() <= 5e-4 * np.abs(exact).max()

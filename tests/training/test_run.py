@@ -1,0 +1,74 @@
+"""Whose folder it is, and that a run is complete or resumable."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tellapart.errors import RunError
+from tellapart.training.probe import Probe
+from tellapart.training.run import Run, claim_folder, write_run
+
+CONFIG = {"data": "/pictures", "seed": 0}
+INFO = {
+    "classes": ["a", "b"],
+    "backbone": {"name": "x"},
+    "metrics": {},
+    "probe": {"features": "all"},
+}
+
+
+def probe():
+    rng = np.random.default_rng(0)
+    a, b, c, d = (rng.normal(size=s).astype(np.float32) for s in ((3,), (3,), (3, 2), (2,)))
+    return Probe("all", a, np.abs(b) + 1, c, d)
+
+
+def test_round_trip(tmp_path):
+    claim_folder(tmp_path / "run", CONFIG)
+    write_run(tmp_path / "run", INFO, probe(), {"failures.csv": (["path"], [])})
+    run = Run.load(tmp_path / "run")
+    assert run.info == INFO
+    x = np.ones((4, 5), np.float32)
+    np.testing.assert_array_equal(run.probe.probabilities(x), probe().probabilities(x))
+    assert not [path for path in run.folder.iterdir() if path.name.startswith(".")]
+
+
+def test_a_foreign_folder_is_left_alone(tmp_path):
+    (tmp_path / "holiday.jpg").write_bytes(b"precious")
+    with pytest.raises(RunError, match="choose another --out"):
+        claim_folder(tmp_path, CONFIG, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
+
+
+def test_another_run_is_replaced_only_when_asked(tmp_path):
+    claim_folder(tmp_path, CONFIG)
+    write_run(tmp_path, INFO, probe(), {})
+    claim_folder(tmp_path, CONFIG)
+    Run.load(tmp_path)
+    with pytest.raises(RunError, match="--overwrite"):
+        claim_folder(tmp_path, {**CONFIG, "seed": 1})
+    claim_folder(tmp_path, {**CONFIG, "seed": 1}, overwrite=True)
+    with pytest.raises(RunError, match="not finished"):
+        Run.load(tmp_path)
+
+
+def test_leftovers_of_a_killed_run_are_cleared(tmp_path):
+    claim_folder(tmp_path, CONFIG)
+    (tmp_path / ".predictions.csv.x1y2").write_text("half")
+    claim_folder(tmp_path, CONFIG)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_what_is_no_run_says_so(tmp_path):
+    with pytest.raises(RunError, match="does not exist"):
+        Run.load(tmp_path / "none")
+    with pytest.raises(RunError, match="holds no run"):
+        Run.load(tmp_path)
+    (tmp_path / "run.json").write_text("[1, 2]")
+    with pytest.raises(RunError, match="Train again"):
+        Run.load(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps(INFO))
+    (tmp_path / "probe.safetensors").write_bytes(b"\x80\x04cut")
+    with pytest.raises(RunError, match="probe[.]safetensors"):
+        _ = Run.load(tmp_path).probe
