@@ -13,7 +13,6 @@ import tempfile
 from pathlib import Path
 
 from machine import describe, finish
-
 from tellapart.data.dataset import Dataset
 from tellapart.data.gallery import draw_gallery
 from tellapart.errors import DatasetError

@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from machine import describe, finish
 
+from machine import describe, finish
 from tellapart.data.images import decode
 from tellapart.data.ordered_map import ordered_map
 from tellapart.model.backbones import open_backbone

@@ -70,5 +70,5 @@ def test_what_is_no_run_says_so(tmp_path):
         Run.load(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps(INFO))
     (tmp_path / "probe.safetensors").write_bytes(b"\x80\x04cut")
-    with pytest.raises(RunError, match="probe[.]safetensors"):
+    with pytest.raises(RunError, match=r"probe\.safetensors"):
         _ = Run.load(tmp_path).probe

@@ -37,7 +37,11 @@ def read_csv_table(file: Path) -> tuple[list[Row], list[Failure]]:
 
     Raises DatasetError where the file cannot be read or lacks the columns.
     """
-    reader, fields = _open(file)
+    lines = _lines(_text(file))
+    _, header = next(lines, (1, []))
+    if isinstance(header, csv.Error):
+        raise DatasetError(f"{file}: no table of comma-separated values ({header})")
+    fields = [field.strip().lower() for field in header]
     path_field, label_field = _field(fields, _PATH), _field(fields, _LABEL)
     if path_field is None or label_field is None:
         raise DatasetError(
@@ -47,7 +51,7 @@ def read_csv_table(file: Path) -> tuple[list[Row], list[Failure]]:
     group_field = _field(fields, ("group",))
     rows: dict[str, Row] = {}
     failures: list[Failure] = []
-    for line, values in _lines(reader):
+    for line, values in lines:
         place = f"{file.name} line {line}"
         if isinstance(values, csv.Error):
             failures.append(Failure(place, "odd row", str(values)))
@@ -69,8 +73,11 @@ def read_csv_table(file: Path) -> tuple[list[Row], list[Failure]]:
     return list(rows.values()), failures
 
 
-def _lines(reader: "csv.Reader") -> Iterator[tuple[int, list[str] | csv.Error]]:
+def _lines(text: str) -> Iterator[tuple[int, list[str] | csv.Error]]:
     """Rows, or why there is none, with the line where each begins; empty lines are no rows."""
+    delimiter = max(",;\t", key=text.lstrip("\r\n").split("\n", 1)[0].count)
+    # Strict: a quote that is left open is an error then, and no label of many lines.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     while True:
         line = reader.line_num + 1
         try:
@@ -93,25 +100,17 @@ def _odd(row: Row, surplus: int, fields: int) -> str:
     return "" if row["split"] in ("", *SPLITS) else f"split {row['split']!r}: none of {SPLITS}"
 
 
-def _open(file: Path) -> "tuple[csv.Reader, list[str]]":
+def _text(file: Path) -> str:
     try:
         if file.stat().st_size > _MOST_BYTES:
             raise DatasetError(f"{file}: larger than {_MOST_BYTES >> 30} GiB; is it a table?")
-        text = file.read_text("utf-8-sig")
+        return file.read_text("utf-8-sig")
     except OSError as error:
         raise DatasetError(f"{file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise DatasetError(
             f"{file}: not UTF-8 at byte {error.start}; save it as CSV in UTF-8"
         ) from None
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
-    # Strict: a quote that is left open is an error then, and no label of many lines.
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        return reader, [field.strip().lower() for field in next(reader, [])]
-    except csv.Error as error:
-        raise DatasetError(f"{file}: no table of comma-separated values ({error})") from None
 
 
 def _field(fields: list[str], names: tuple[str, ...]) -> str | None:

@@ -2,7 +2,6 @@
 
 import os
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path
 
 from tellapart.data.images import looks_like_image
@@ -75,11 +74,19 @@ def _entries(folder: Path) -> "list[os.DirEntry[str]]":
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return [folder / name for name in sorted(e.name for e in _entries(folder) if e.is_dir())]
+    return [folder / name for name in sorted(e.name for e in _entries(folder) if _is_folder(e))]
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    return (folder / entry.name for entry in _entries(folder) if entry.is_file())
+def _files(folder: Path) -> list[Path]:
+    """Everything but folders: a broken link is a lost picture, and said to be one."""
+    return [folder / entry.name for entry in _entries(folder) if not _is_folder(entry)]
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _hidden(name: str) -> bool:
@@ -131,19 +138,14 @@ def _pictures(root: Path, label: Path, notes: list[str]) -> list[str]:
             continue
         seen.add(identity)
         waiting += [(below, depth + 1) for below in _subfolders(folder)]
-        for name in _names(folder):
-            if looks_like_image(folder / name):
-                paths.append((folder / name).relative_to(root).as_posix())
+        for file in _files(folder):
+            if looks_like_image(file):
+                paths.append(file.relative_to(root).as_posix())
             else:
                 others += 1
     if others:
         notes.append(f"{others} files in {label.relative_to(root)} are no pictures; passed over")
     return paths
-
-
-def _names(folder: Path) -> list[str]:
-    """Everything but folders: a broken link is a lost picture, and said to be one."""
-    return [entry.name for entry in _entries(folder) if not entry.is_dir()]
 
 
 def _identity(folder: Path) -> tuple[int, int]:
