@@ -167,15 +167,26 @@ class Dataset:
         return replace(self, table=table, failures=(*self.failures, *failures.values()))
 
     def with_split(self, valid: float, *, seed: int = 0) -> "Dataset":
-        """Divided into train and valid, stratified, copies on one side; decided rows stay.
+        """Divided into train and valid, stratified, copies on one side; decided rows stay, and their
+        copies join them.
 
         `valid` is the share for validation, 0 ≤ valid < 1. Content hashes are computed if need be.
         """
         if not 0 <= valid < 1:
             raise UsageError(f"the share for validation is {valid}; expected 0 ≤ share < 1")
-        if not (self.table["sha256"] != "").any():
-            return self.hashed().with_split(valid, seed=seed) if len(self) else self
-        undecided = np.flatnonzero((self.table["split"] == "").to_numpy())
+        if len(self) and not (self.table["sha256"] != "").any():
+            return self.hashed()._divided(valid, seed)
+        return self._divided(valid, seed)
+
+    def _divided(self, valid: float, seed: int) -> "Dataset":
+        decided: dict[int, str] = {}
+        for group, side in zip(self.groups.tolist(), self.table["split"], strict=True):
+            if side:
+                decided.setdefault(group, side)
+        split = self.table["split"].to_numpy(object, copy=True)
+        for row in np.flatnonzero(split == ""):
+            split[row] = decided.get(int(self.groups[row]), "")
+        undecided = np.flatnonzero(split == "")
         labels, keys = self.table["label"], self.table["sha256"]
         parts = deal(
             list(labels.iloc[undecided]),
@@ -184,18 +195,18 @@ class Dataset:
             keys=list(keys.iloc[undecided]),
             seed=seed,
         )
-        split = self.table["split"].to_numpy(object, copy=True)
         split[undecided] = np.asarray(SPLITS[:2], object)[parts]
         return replace(self, table=self.table.assign(split=pd.Series(split, dtype=object)))
 
     def leaks(self) -> list[tuple[str, str]]:
         """Pairs (picture outside the training part, its copy inside)."""
         inside: dict[int, str] = {}
+        paths = self.paths
         for row in self.rows_of("train"):
-            inside.setdefault(int(self.groups[row]), self.paths[row])
+            inside.setdefault(int(self.groups[row]), paths[row])
         outside = np.concatenate([self.rows_of("valid"), self.rows_of("test")])
         return [
-            (self.paths[row], inside[group])
+            (paths[row], inside[group])
             for row, group in zip(outside, self.groups[outside].tolist(), strict=True)
             if group in inside
         ]

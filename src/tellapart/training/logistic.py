@@ -24,7 +24,7 @@ Indices = NDArray[np.intp]
 
 _MEMORY = 8
 _SKETCH = 192
-_MOST_ITERATIONS = 300
+_MOST_ITERATIONS = 200
 _ENOUGH_SLOPE = 0.3  # a step is taken once the slope along it has fallen to this share
 
 
@@ -80,23 +80,26 @@ def solve(
     penalty: Array,
     *,
     sketch: Sketch | None = None,
+    start: tuple[Array, Array] | None = None,
     tolerance: float = 1e-6,
 ) -> Solution:
     """Minimise, for each problem p, the weighted mean of the log loss plus `penalty[p] / 2 · ‖W‖²`.
 
     `x` is float32 (N, D) and centred; `labels` (N,) in 0 … K − 1; `sample_weight` (P, N), 0 for a
     picture that is held out; `scale` (P, D) multiplies the features of one problem (a fold's own
-    standardisation); the bias is not penalised. Stops where the loss is within about `tolerance` of its minimum.
+    standardisation); the bias is not penalised. `start` gives weights (P, K, D) and bias (P, K) of
+    another solution to begin from. Stops where the loss is within about
+    `tolerance` of its minimum.
     """
     problem = _Problem(x, labels, classes, sample_weight, scale, penalty, sketch)
-    return problem.minimise(tolerance)
+    return problem.minimise(start, tolerance)
 
 
 class _Problem:
     """The state of the search: parameters (K, A, D + 1) and scores (K, A, N) of A active problems.
 
     Pictures lie along the last axis and classes along the first, where NumPy reduces fastest. The
-    last feature is the constant 1 of the bias.
+    last parameter is the bias.
     """
 
     def __init__(
@@ -110,7 +113,7 @@ class _Problem:
         sketch: Sketch | None,
     ) -> None:
         self.n, self.d = x.shape
-        self.x = np.concatenate([x, np.ones((self.n, 1), np.float32)], axis=1)
+        self.x = x
         self.labels, self.classes = labels, classes
         self.share = (sample_weight / sample_weight.sum(axis=1, keepdims=True)).astype(np.float32)
         self.scale = np.concatenate([scale, np.ones((len(scale), 1), np.float32)], axis=1)
@@ -119,15 +122,19 @@ class _Problem:
         self.sketch = sketch or covariance_sketch(x)
 
     def scores(self, parameters: Array, active: Indices) -> Array:
-        wide = (parameters * self.scale[active]).reshape(-1, self.d + 1)
-        return (wide @ self.x.T).reshape(self.classes, len(active), self.n)
+        scaled = parameters * self.scale[active]
+        scores = scaled[..., :-1].reshape(-1, self.d) @ self.x.T
+        return scores.reshape(self.classes, len(active), self.n) + scaled[..., -1:]
 
     def gradient(self, parameters: Array, probabilities: Array, active: Indices) -> Array:
         residual = probabilities.copy()
         residual[self.labels, :, np.arange(self.n)] -= 1
         residual *= self.share[active]
+        gradient = np.empty_like(parameters)
         wide = residual.reshape(-1, self.n) @ self.x
-        gradient = wide.reshape(parameters.shape) * self.scale[active]
+        gradient[..., :-1] = wide.reshape(self.classes, len(active), self.d)
+        gradient[..., -1] = residual.sum(axis=2)
+        gradient *= self.scale[active]
         gradient += self.penalty[active] * parameters
         return gradient
 
@@ -144,10 +151,14 @@ class _Problem:
         result[..., -1] = vectors[..., -1] / spread
         return result
 
-    def minimise(self, tolerance: float) -> Solution:
+    def minimise(self, start: tuple[Array, Array] | None, tolerance: float) -> Solution:
         problems = len(self.penalty)
         active = np.arange(problems)
         w = np.zeros((self.classes, problems, self.d + 1), np.float32)
+        if start is not None:
+            scale = np.where(self.scale > 0, self.scale, 1)
+            w[..., :-1] = start[0].transpose(1, 0, 2) / scale[:, :-1]
+            w[..., -1] = start[1].T
         found, z = w.copy(), self.scores(w, active)
         p = softmax(z, axis=0)
         g = self.gradient(w, p, active)

@@ -12,19 +12,21 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
+from tellapart.data.ordered_map import ordered_map
 from tellapart.training.logistic import Array, Indices, Sketch, covariance_sketch, softmax, solve
 
 __all__ = ["Candidate", "Probe", "ProbeFit", "balanced_weights", "fit_probe"]
 
-LADDER: Final = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
+LADDER: Final = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 """Regularisations: the penalty on ‖W‖²/2, times the number of pictures. Those of `_ALWAYS` are tried,
 others as long as the best one is an outermost."""
 
-_ALWAYS: Final = (10.0, 30.0, 100.0, 300.0)
+_ALWAYS: Final = ((10.0, 300.0), (30.0, 100.0))  # pairs that are solved together take about as long
 _MOST_NUMBERS = 1 << 28  # float32 numbers that one batch of problems may hold: 1 GiB
 _TOLERANCE = 3e-6
-_FINAL_TOLERANCE = 1e-8
+_FINAL_TOLERANCE = 1e-7
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,6 @@ class ProbeFit:
     chosen: Candidate
     candidates: tuple[Candidate, ...]
     out_of_fold: Array
-    iterations: int
 
 
 def balanced_weights(targets: Indices, classes: int) -> NDArray[np.float64]:
@@ -83,49 +84,41 @@ def fit_probe(
     *,
     balanced: bool = False,
     seed: int = 0,
+    workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> ProbeFit:
     """Choose by cross-validation over `folds` (N,), then fit on all N pictures.
 
     `features` is float32 (N, D); `widths` gives each feature set's name and how many of the D, from
-    the first on, it takes. With `balanced`, every class weighs the same.
+    the first on, it takes. With `balanced`, every class weighs the same. `workers` groups of problems
+    are solved at a time, each by one thread, so that the answer does not depend on their number.
     """
-    report = progress or (lambda done, total: None)
     plan = _Plan(targets, classes, folds, balanced)
-    held_out: dict[tuple[str, float], Array] = {}
-    spaces: dict[str, _Space] = {}
-    iterations = 0
-    report(0, len(widths) + 1)
-    for done, (name, width) in enumerate(widths.items()):
-        spaces[name] = space = _Space.of(features[:, :width], plan, seed)
-        scores, count = _cross_validate(space, plan)
-        held_out.update({(name, strength): p for strength, p in scores.items()})
-        iterations = max(iterations, count)
-        report(done + 1, len(widths) + 1)
-    losses = {key: plan.losses(p) for key, p in held_out.items()}
-    candidates = [
-        Candidate(name, strength, float(plan.mean(losses[name, strength])), plan.errors(p))
-        for (name, strength), p in held_out.items()
-    ]
-    chosen = min(candidates, key=lambda c: (c.log_loss, -c.strength))
-    probe = _fit_final(spaces[chosen.features], chosen, plan)
-    report(len(widths) + 1, len(widths) + 1)
-    out_of_fold = _score_honestly(held_out, losses, plan)
-    return ProbeFit(probe, chosen, tuple(candidates), out_of_fold, iterations)
+    with threadpool_limits(1, user_api="blas"):
+        spaces = _spaces(features, widths, plan, seed)
+        tried = _cross_validate(spaces, plan, workers, progress or (lambda done, total: None))
+        losses = {key: plan.losses(answer.held_out) for key, answer in tried.items()}
+        candidates = [
+            Candidate(*key, plan.mean(losses[key]), plan.errors(answer.held_out))
+            for key, answer in tried.items()
+        ]
+        chosen = min(candidates, key=lambda c: (c.log_loss, -c.strength))
+        name, strength = chosen.features, chosen.strength
+        probe = _fit_final(name, spaces[name], strength, tried[name, strength], plan)
+    return ProbeFit(probe, chosen, tuple(candidates), _score_honestly(tried, losses, plan))
 
 
 class _Plan:
-    """Who is held out when, and what each picture weighs."""
+    """Who is held out when, and what each picture weighs; the last row holds nobody out."""
 
     def __init__(self, targets: Indices, classes: int, folds: Indices, balanced: bool) -> None:
-        self.targets, self.classes, self.folds = targets, classes, folds
+        self.targets, self.classes = targets, classes
         self.n, self.count = len(targets), int(folds.max()) + 1
-        self.inside = np.arange(self.count)[:, None] != folds
-        self.weight = balanced_weights(targets, classes) if balanced else np.ones(self.n)
-        self.fold_weight = np.zeros((self.count, self.n), np.float32)
+        self.inside = np.arange(self.count + 1)[:, None] != folds
+        self.weight = np.zeros((self.count + 1, self.n), np.float32)
         for fold, inside in enumerate(self.inside):
             own = balanced_weights(targets[inside], classes) if balanced else 1.0
-            self.fold_weight[fold, inside] = own
+            self.weight[fold, inside] = own
 
     def losses(self, probabilities: Array) -> NDArray[np.float64]:
         own = probabilities[np.arange(self.n), self.targets].astype(np.float64)
@@ -133,7 +126,7 @@ class _Plan:
 
     def mean(self, losses: NDArray[np.float64], rows: NDArray[np.bool_] | None = None) -> float:
         chosen = slice(None) if rows is None else rows
-        return float(np.average(losses[chosen], weights=self.weight[chosen]))
+        return float(np.average(losses[chosen], weights=self.weight[-1][chosen]))
 
     def errors(self, probabilities: Array) -> int:
         return int((probabilities.argmax(axis=1) != self.targets).sum())
@@ -141,8 +134,8 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _Space:
-    """One feature set, standardised over the whole training part; `scale` (folds, D) turns that into
-    each fold's own standardisation, whose shift the bias takes up."""
+    """One feature set, standardised over the whole training part. `scale` (folds + 1, D) turns that
+    into each fold's own standardisation, whose shift the bias takes up; the last row is all ones."""
 
     x: Array
     mean: Array
@@ -150,83 +143,114 @@ class _Space:
     scale: Array
     sketch: Sketch
 
-    @classmethod
-    def of(cls, features: Array, plan: _Plan, seed: int) -> "_Space":
-        mean = features.mean(axis=0, dtype=np.float64)
-        std = features.std(axis=0, dtype=np.float64)
-        constant = std < 1e-6 * np.maximum(np.abs(mean), 1e-3)
-        std[constant] = np.inf
-        x = ((features - mean.astype(np.float32)) / std.astype(np.float32)).astype(np.float32)
-        x = np.ascontiguousarray(x)
-        inside = plan.inside.astype(np.float32)
-        counts = np.maximum(inside.sum(axis=1, keepdims=True), 1)
-        centre = inside @ x / counts
-        variance = inside @ np.square(x) / counts - np.square(centre)
-        scale = 1 / np.sqrt(np.maximum(variance, 1e-12))
-        scale[variance < 1e-6] = 0  # constant in this fold: it can say nothing
-        return cls(
-            x, mean.astype(np.float32), std.astype(np.float32), scale, covariance_sketch(x, seed)
+
+@dataclass(frozen=True)
+class _Tried:
+    """One setting: probabilities for held-out pictures (N, K), and the fit on all pictures."""
+
+    held_out: Array
+    weights: Array
+    bias: Array
+
+
+Key = tuple[str, float]
+
+
+def _spaces(features: Array, widths: dict[str, int], plan: _Plan, seed: int) -> dict[str, _Space]:
+    """The feature sets share one array: each is its first columns."""
+    mean = features.mean(axis=0, dtype=np.float64)
+    std = features.std(axis=0, dtype=np.float64)
+    std[std < 1e-6 * np.maximum(np.abs(mean), 1e-3)] = np.inf  # constant: it can say nothing
+    x = features - mean.astype(np.float32)
+    x /= std.astype(np.float32)
+    inside = plan.inside.astype(np.float32)
+    counts = inside.sum(axis=1, keepdims=True)
+    variance = inside @ np.square(x) / counts - np.square(inside @ x / counts)
+    scale = np.where(variance < 1e-6, 0, 1 / np.sqrt(np.maximum(variance, 1e-6)))
+    scale[-1] = 1
+    return {
+        name: _Space(
+            x[:, :d], mean[:d].astype(np.float32), std[:d].astype(np.float32),
+            scale[:, :d].astype(np.float32), covariance_sketch(x[:, :d], seed),
         )
+        for name, d in widths.items()
+    }  # fmt: skip
 
 
-def _cross_validate(space: _Space, plan: _Plan) -> tuple[dict[float, Array], int]:
-    """For each strength that was tried the held-out probabilities (N, K)."""
-    answers, iterations = _hold_out(space, plan, _ALWAYS)
-    while True:
-        tried = sorted(answers)
-        best = min(tried, key=lambda strength: plan.mean(plan.losses(answers[strength])))
-        rung = LADDER.index(best)
-        step = (best == tried[-1]) - (best == tried[0])
-        if step == 0 or not 0 <= rung + step < len(LADDER):
-            return answers, iterations
-        more, count = _hold_out(space, plan, [LADDER[rung + step]])
-        answers |= more
-        iterations = max(iterations, count)
+def _cross_validate(
+    spaces: dict[str, _Space], plan: _Plan, workers: int, report: Callable[[int, int], None]
+) -> dict[Key, _Tried]:
+    """Every setting that is always tried, then further rungs where the best is an outermost one."""
+    tried: dict[Key, _Tried] = {}
+    jobs: list[tuple[str, tuple[float, ...]]] = [
+        (name, strengths) for name in reversed(list(spaces)) for strengths in _ALWAYS
+    ]
+    done = 0
+    while jobs:
+        report(done, done + len(jobs))
+        answers = ordered_map(
+            lambda job: _hold_out(*job, spaces[job[0]], plan), jobs, workers=workers
+        )
+        for answer in answers:
+            tried |= answer
+            done += 1
+            report(done, max(done, len(jobs)))
+        rungs = {name: _next_rung(name, tried, plan) for name in spaces}
+        jobs = [(name, (rung,)) for name, rung in rungs.items() if rung is not None]
+    return dict(sorted(tried.items()))
+
+
+def _next_rung(name: str, tried: dict[Key, _Tried], plan: _Plan) -> float | None:
+    strengths = sorted(strength for key, strength in tried if key == name)
+    best = min(strengths, key=lambda s: plan.mean(plan.losses(tried[name, s].held_out)))
+    step = (best == strengths[-1]) - (best == strengths[0])
+    rung = LADDER.index(best) + step
+    return LADDER[rung] if step and 0 <= rung < len(LADDER) else None
 
 
 def _hold_out(
-    space: _Space, plan: _Plan, strengths: Sequence[float]
-) -> tuple[dict[float, Array], int]:
-    """All folds at all of these strengths, as many together as memory allows."""
-    problems = [(strength, fold) for strength in strengths for fold in range(plan.count)]
+    name: str, strengths: Sequence[float], space: _Space, plan: _Plan
+) -> dict[Key, _Tried]:
+    """All folds, and the fit on all pictures, at these strengths, as many together as memory allows."""
+    everything = plan.count  # the number of the problem that holds nothing out
+    problems = [(strength, fold) for strength in strengths for fold in range(everything + 1)]
     each = plan.classes * (24 * space.x.shape[1] + 8 * plan.n)
     at_once = max(1, _MOST_NUMBERS // each)
-    answers = {s: np.zeros((plan.n, plan.classes), np.float32) for s in strengths}
-    iterations = 0
+    held_out = {s: np.zeros((plan.n, plan.classes), np.float32) for s in strengths}
+    fitted: dict[float, tuple[Array, Array]] = {}
     for start in range(0, len(problems), at_once):
         some = problems[start : start + at_once]
         folds = [fold for _, fold in some]
-        weight = plan.fold_weight[folds]
         penalty = np.asarray([s for s, _ in some]) / plan.inside[folds].sum(axis=1)
         solution = solve(
-            space.x, plan.targets, plan.classes, weight, space.scale[folds], penalty,
+            space.x, plan.targets, plan.classes, plan.weight[folds], space.scale[folds], penalty,
             sketch=space.sketch, tolerance=_TOLERANCE,
         )  # fmt: skip
-        iterations = max(iterations, solution.iterations)
-        for (strength, fold), scores in zip(some, solution.scores, strict=True):
+        for i, (strength, fold) in enumerate(some):
             out = ~plan.inside[fold]
-            answers[strength][out] = softmax(scores[:, out].T)
-    return answers, iterations
+            held_out[strength][out] = softmax(solution.scores[i][:, out].T)
+            if fold == everything:
+                fitted[strength] = solution.weights[i : i + 1], solution.bias[i : i + 1]
+    return {(name, s): _Tried(held_out[s], *fitted[s]) for s in strengths}
 
 
-def _fit_final(space: _Space, chosen: Candidate, plan: _Plan) -> Probe:
-    ones = np.ones((1, space.x.shape[1]), np.float32)
+def _fit_final(name: str, space: _Space, strength: float, tried: _Tried, plan: _Plan) -> Probe:
+    """The fit on all pictures, solved further than comparing settings needs."""
     solution = solve(
-        space.x, plan.targets, plan.classes, plan.weight[None].astype(np.float32), ones,
-        np.asarray([chosen.strength / plan.n]), sketch=space.sketch, tolerance=_FINAL_TOLERANCE,
+        space.x, plan.targets, plan.classes, plan.weight[-1:], space.scale[-1:],
+        np.asarray([strength / plan.n]), sketch=space.sketch, start=(tried.weights, tried.bias),
+        tolerance=_FINAL_TOLERANCE,
     )  # fmt: skip
     weights = np.ascontiguousarray(solution.weights[0].T)
-    return Probe(chosen.features, space.mean, space.std, weights, solution.bias[0])
+    return Probe(name, space.mean, space.std, weights, solution.bias[0])
 
 
 def _score_honestly(
-    held_out: dict[tuple[str, float], Array],
-    losses: dict[tuple[str, float], NDArray[np.float64]],
-    plan: _Plan,
+    tried: dict[Key, _Tried], losses: dict[Key, NDArray[np.float64]], plan: _Plan
 ) -> Array:
     """For each fold the held-out probabilities of the setting that did best on the other folds."""
     answer = np.zeros((plan.n, plan.classes), np.float32)
-    for inside in plan.inside:
-        best = min(held_out, key=lambda key: (plan.mean(losses[key], inside), -key[1]))
-        answer[~inside] = held_out[best][~inside]
+    for inside in plan.inside[:-1]:
+        best = min(tried, key=lambda key: (plan.mean(losses[key], inside), -key[1]))
+        answer[~inside] = tried[best].held_out[~inside]
     return answer

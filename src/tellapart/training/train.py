@@ -161,6 +161,7 @@ def _fit(
         embedder.backbone.dimensions,
         balanced=weighed,
         seed=options.seed,
+        workers=embedder.workers,
         progress=(lambda done, total: progress("probe", done, total)) if progress else None,
     )
     return fit, weighed
