@@ -2,8 +2,10 @@
 
 import csv
 import json
+import os
 import random
 import shutil
+from io import BytesIO
 from math import log
 
 import pytest
@@ -211,6 +213,26 @@ def test_markup_and_escapes_in_names_are_shown_as_text(tellapart, tmp_path):
     shown = tellapart("predict", tmp_path / "run", picture)
     assert "[red]bold" in shown.stdout
     assert "\x1b[31m" not in shown.stdout
+
+
+def test_names_that_are_not_valid_unicode(tellapart, tmp_path):
+    """As old archives have them: the label and the files, from training to predicting."""
+    for label in (b"caf\xe9", b"th\xe9"):
+        folder = os.fsencode(tmp_path / "data") + b"/" + label
+        os.makedirs(folder)
+        for i in range(6):
+            file = BytesIO()
+            Image.effect_noise((60 + i, 60), 60).save(file, "PNG")
+            with open(folder + b"/na\xefve-%d.png" % i, "wb") as out:
+                out.write(file.getvalue())
+    done = tellapart("train", tmp_path / "data", "--out", tmp_path / "run", "--json")
+    assert done.returncode == 0, done.stderr
+    classes = json.loads(done.stdout)["classes"]
+    assert [os.fsencode(name) for name in classes] == [b"caf\xe9", b"th\xe9"]
+    for form in ("--json", "--csv", "--quiet"):
+        answers = tellapart("predict", tmp_path / "run", tmp_path / "data", form)
+        assert answers.returncode == 0, answers.stderr
+        assert len(answers.stdout.splitlines()) == 12 + (form != "--json")
 
 
 def test_imbalance_is_handled_and_said(tellapart, gallery, tmp_path):

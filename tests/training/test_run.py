@@ -53,6 +53,11 @@ def test_another_run_is_replaced_only_when_asked(tmp_path):
         Run.load(tmp_path)
 
 
+def test_an_unfinished_run_protects_nothing(tmp_path):
+    claim_folder(tmp_path, CONFIG)
+    claim_folder(tmp_path, {**CONFIG, "seed": 1})
+
+
 def test_leftovers_of_a_killed_run_are_cleared(tmp_path):
     claim_folder(tmp_path, CONFIG)
     (tmp_path / ".predictions.csv.x1y2").write_text("half")

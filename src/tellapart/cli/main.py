@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -56,6 +57,9 @@ def main() -> None:
     some inputs failed and are listed; 130 interrupted, what was done is kept."""
     warnings.filterwarnings("ignore", module="PIL")  # what matters of them comes back as failures
     warnings.showwarning = lambda message, *_args, **_kwargs: say(f"Note: {message}")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # file names need not be valid in any encoding
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except TellapartError as error:

@@ -98,13 +98,12 @@ def _csv_lines(
         ["path", "label", "probability", "verdict", "error", *(f"p_{c}" for c in classes)]
     )
     for answer in answers:
-        path = answer.path.encode("utf-8", "replace").decode()
         if answer.error is not None:
-            rows.writerow([path, "", "", "", answer.error, *("" for _ in classes)])
+            rows.writerow([answer.path, "", "", "", answer.error, *("" for _ in classes)])
             continue
         probabilities = [f"{p:.6f}" for p in answer.probabilities]
         verdict = answer.verdict or ""
-        rows.writerow([path, answer.label, max(probabilities), verdict, "", *probabilities])
+        rows.writerow([answer.path, answer.label, max(probabilities), verdict, "", *probabilities])
 
 
 def _table_lines(

@@ -82,7 +82,7 @@ def show_run(run: "Run", *, json: bool, quiet: bool) -> None:
     if json:
         from json import dumps
 
-        typer.echo(dumps({"run": str(run.folder), **run.info}, ensure_ascii=False))
+        typer.echo(dumps({"run": str(run.folder), **run.info}))
     else:
         from tellapart.cli.tables import print_run
 

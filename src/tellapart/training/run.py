@@ -122,8 +122,8 @@ class Run:
 def claim_folder(folder: Path, config: dict[str, Any], *, overwrite: bool = False) -> None:
     """Make the folder this run's, before anything is computed.
 
-    It may be new or empty, or hold a run, finished or not, of the same configuration. A run of
-    another one is replaced with `overwrite` alone.
+    It may be new or empty, hold an unfinished run, or a finished one of the same configuration. A
+    finished run of another configuration is replaced with `overwrite` alone.
 
     Raises RunError, with the next step, where it holds anything else, or cannot be written.
     """
@@ -134,7 +134,7 @@ def claim_folder(folder: Path, config: dict[str, Any], *, overwrite: bool = Fals
             raise RunError(f"{folder} holds other files; choose another --out")
         if "config.json" in held:
             same = read_config(folder) == config
-            if not same and not overwrite:
+            if not same and not overwrite and "run.json" in held:
                 raise RunError(
                     f"{folder} holds a run with other options or data; "
                     "choose another --out, or replace it with --overwrite"
@@ -144,7 +144,7 @@ def claim_folder(folder: Path, config: dict[str, Any], *, overwrite: bool = Fals
         for name in held:
             if _leftovers_only({name}):
                 (folder / name).unlink()
-        write_atomically(folder / "config.json", json.dumps(config, indent=1, ensure_ascii=False))
+        write_atomically(folder / "config.json", _to_json(config))
     except OSError as error:
         raise RunError(f"{folder} cannot be written: {error.strerror or error}") from None
 
@@ -166,7 +166,7 @@ def write_run(
         for name, (header, rows) in tables.items():
             _write_csv(folder / name, header, rows)
         write_atomically(folder / "probe.safetensors", save(arrays))
-        write_atomically(folder / "run.json", json.dumps(info, indent=1, ensure_ascii=False))
+        write_atomically(folder / "run.json", _to_json(info))
     except OSError as error:
         raise RunError(f"{folder} cannot be written: {error.strerror or error}") from None
     return Run(folder, info)
@@ -187,6 +187,16 @@ def read_config(folder: Path) -> Any:
         return json.loads((folder / "config.json").read_text("utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def _to_json(values: dict[str, Any]) -> str:
+    """Readable where it can be; names that are not valid UTF-8 need escapes."""
+    text = json.dumps(values, indent=1, ensure_ascii=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(values, indent=1)
+    return text
 
 
 def _leftovers_only(names: set[str]) -> bool:

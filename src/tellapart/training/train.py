@@ -88,9 +88,9 @@ def train(
     origin = source or (dataset.root if isinstance(data, Dataset) else data)
     config = {"data": os.fspath(Path(origin).absolute()), **vars(options)}
     folder = _default_folder(Path(origin), config) if out is None else Path(out)
-    claim_folder(folder, config, overwrite=overwrite)
     with clock.stage("open"):
         embedder = _embedder(options, workers)
+    claim_folder(folder, config, overwrite=overwrite)
     with clock.stage("embed"):
         features = embed(dataset.root, dataset.paths, embedder, progress=progress)
     dataset, values = _usable(dataset, features, options)
