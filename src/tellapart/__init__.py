@@ -64,7 +64,12 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'tellapart' has no attribute {name!r}")
-    value = getattr(import_module(_PLACES[name]), name)
+    try:
+        value = getattr(import_module(_PLACES[name]), name)
+    except ModuleNotFoundError as error:
+        from tellapart.errors import MissingExtra
+
+        raise MissingExtra.of(error) or error from None
     globals()[name] = value
     return value
 

@@ -79,12 +79,25 @@ class RunError(TellapartError):
     """A run folder is missing, incomplete, or holds another run."""
 
 
+_EXTRAS = {"pandas": "train", "onnx": "train", "safetensors": "train", "threadpoolctl": "train"}
+
+
 class MissingExtra(TellapartError, ImportError):
     """An optional part of tellapart is not installed.
 
     >>> print(MissingExtra("training", "train"))
     training needs the extra 'train'. Install it with: pip install "tellapart[train]"
     """
+
+    @classmethod
+    def of(cls, error: ModuleNotFoundError) -> "MissingExtra | None":
+        """The same in our words, where the module that is missing comes with an extra."""
+        module = (error.name or "").split(".")[0]
+        return (
+            cls(f"this part of tellapart (by way of {module})", _EXTRAS[module])
+            if module in _EXTRAS
+            else None
+        )
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(

@@ -1,5 +1,6 @@
 """Starting is quick: help and import load nothing heavy."""
 
+import os
 import statistics
 import subprocess
 import sys
@@ -8,6 +9,12 @@ import time
 import pytest
 
 HEAVY = {"onnxruntime", "onnx", "pandas", "sklearn", "scipy", "numpy", "PIL", "torch", "openvino"}
+
+
+def loaded_output(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
 
 
 def loaded_by(code: str) -> set[str]:
@@ -47,6 +54,35 @@ def test_help_takes_little_longer_than_typer_and_rich_alone():
 def test_predict_in_a_base_install_needs_no_pandas():
     loaded = loaded_by("import tellapart\n_ = tellapart.load, tellapart.Predictor, tellapart.Run")
     assert not loaded & {"pandas", "onnx", "sklearn", "torch"}
+
+
+@pytest.mark.parametrize("module", ["pandas", "onnx", "safetensors"])
+def test_a_missing_extra_names_its_pip_command(module, tmp_path):
+    """Blocking an import stands for an installation without it."""
+    for label in ("a", "b"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        (tmp_path / "data" / label / "1.png").write_bytes(b"x")
+    code = f"""
+import sys; sys.modules[{module!r}] = None
+sys.argv = ["tellapart", "train", {str(tmp_path / "data")!r}, "--out", {str(tmp_path / "run")!r}]
+from tellapart.cli.main import main; main()"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True,
+        env={**os.environ, "TELLAPART_CACHE": str(tmp_path / "cache")},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    if module != "safetensors":  # the pictures are looked at first
+        assert 'pip install "tellapart[train]"' in done.stderr
+
+
+def test_a_missing_extra_in_python():
+    code = """
+import sys; sys.modules["pandas"] = None
+import tellapart
+try: tellapart.Dataset
+except tellapart.TellapartError as error: print(error)"""
+    assert 'pip install "tellapart[train]"' in loaded_output(code)
 
 
 def test_every_command_shows_examples():

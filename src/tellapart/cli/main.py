@@ -12,7 +12,7 @@ from tellapart.cli.gallery import gallery
 from tellapart.cli.messages import problem, say
 from tellapart.cli.predict import predict
 from tellapart.cli.train import train
-from tellapart.errors import TellapartError, UsageError
+from tellapart.errors import MissingExtra, TellapartError, UsageError
 
 __all__ = ["app", "main"]
 
@@ -65,6 +65,11 @@ def main() -> None:
     except TellapartError as error:
         problem(str(error))
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except ModuleNotFoundError as error:
+        if (missing := MissingExtra.of(error)) is None:
+            raise
+        problem(str(missing))
+        sys.exit(1)
     except SystemExit as stop:
         if stop.code == 130:
             problem("Interrupted. What was done is kept; the same command goes on from there.")
