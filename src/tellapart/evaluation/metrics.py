@@ -154,7 +154,7 @@ def evaluate(
 ) -> Metrics:
     """Metrics of `probabilities` (N, K), rows summing to 1, for `targets` (N,) in 0 … K − 1.
 
-    Raises ValueError where shapes do not fit or there is no picture.
+    Raises ValueError where shapes do not fit, a target is no class, or there is no picture.
 
     >>> import numpy as np
     >>> p = np.array([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2]])
@@ -166,6 +166,8 @@ def evaluate(
         raise ValueError(
             f"probabilities {probabilities.shape}, targets {targets.shape}, {len(classes)} classes"
         )
+    if targets.min() < 0 or targets.max() >= k:  # a negative one would count for the last class
+        raise ValueError(f"targets from {targets.min()} to {targets.max()}, expected 0 … {k - 1}")
     matrix = np.zeros((k, k), np.intp)
     np.add.at(matrix, (targets, probabilities.argmax(axis=1)), 1)
     own = probabilities[np.arange(n), targets].astype(np.float64)

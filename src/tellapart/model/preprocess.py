@@ -16,6 +16,7 @@ from tellapart.errors import UsageError
 __all__ = ["Fit", "PreprocessSpec"]
 
 Fit = Literal["crop", "pad", "squish"]
+_LONGEST = 32  # times the shorter side; the ends of a longer picture lie far from its centre crop
 _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
@@ -51,10 +52,14 @@ class PreprocessSpec:
             raise UsageError(f"fit {self.fit!r} is unknown; choose from {', '.join(get_args(Fit))}")
         if self.interpolation not in _RESAMPLING:
             raise UsageError(f"interpolation {self.interpolation!r}: use {', '.join(_RESAMPLING)}")
-        if not 32 <= self.size <= 1024:
+        if not isinstance(self.size, int) or not 32 <= self.size <= 1024:
             raise UsageError(f"size {self.size} px: choose a size from 32 to 1024")
         if not 0 < self.crop_pct <= 1:
             raise UsageError(f"crop_pct {self.crop_pct}: expected a share above 0 and at most 1")
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(value > 0 for value in self.std):
+            raise UsageError(
+                f"mean {self.mean}, std {self.std}: expected three numbers, std above 0"
+            )
 
     @property
     def shorter_side(self) -> int:
@@ -82,6 +87,7 @@ class PreprocessSpec:
             canvas = Image.new("RGB", square, "white")
             canvas.paste(fitted, tuple((self.size - side) // 2 for side in fitted.size))  # type: ignore[arg-type]
             return canvas
+        image = _middle(image)
         width, height = _shorter_to(image.size, self.shorter_side)
         left, top = round((width - self.size) / 2), round((height - self.size) / 2)
         resized = image.resize((width, height), resampling)
@@ -98,6 +104,15 @@ class PreprocessSpec:
 
 def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """The middle of a thin line: scaled up as a whole, 20,000 × 1 px would take gigabytes."""
+    longest = _LONGEST * min(image.size)
+    left, top = (max(0, side - longest) // 2 for side in image.size)
+    if not left and not top:
+        return image
+    return image.crop((left, top, image.width - left, image.height - top))
 
 
 def _shorter_to(size: tuple[int, int], shorter: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ error. It does not read torch's newer zip format, nor tensors of other kinds tha
 """
 
 import hashlib
+import math
 import pickletools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ def _storages(
     stream: BytesIO, keys: list[str], declared: dict[str, _Storage]
 ) -> dict[str, NDArray[Any]]:
     storages = {}
-    for key in keys:
+    for key in map(_name, keys):
         if key not in declared:
             raise WeightsError(f"storage {key} belongs to no tensor")
         dtype, numel = declared[key].dtype, int.from_bytes(stream.read(8), "little")
@@ -132,12 +133,14 @@ def _array(tensor: _Tensor, storage: NDArray[Any]) -> NDArray[Any]:
     """The tensor as a contiguous array: some are stored permuted, so the strides count."""
     if len(tensor.size) != len(tensor.stride) or min((*tensor.size, *tensor.stride, 1)) < 0:
         raise WeightsError(f"impossible shape {tensor.size} with strides {tensor.stride}")
+    if math.prod(tensor.size) > len(storage):  # a stride of 0 would make gigabytes of one number
+        raise WeightsError(f"a tensor of shape {tensor.size} has more numbers than its storage")
     reach = sum((n - 1) * step for n, step in zip(tensor.size, tensor.stride, strict=True))
     if tensor.offset < 0 or (0 not in tensor.size and tensor.offset + reach >= len(storage)):
         raise WeightsError(f"a tensor of shape {tensor.size} reaches beyond its storage")
     strides = [step * storage.itemsize for step in tensor.stride]
     view = np.lib.stride_tricks.as_strided(storage[tensor.offset :], tensor.size, strides)
-    return np.ascontiguousarray(view)
+    return np.ascontiguousarray(view).reshape(tensor.size)  # or a scalar would have one axis
 
 
 def _value(stream: BytesIO) -> Any:
@@ -184,6 +187,11 @@ def _tuple(machine: _Machine, _: Any, n: int) -> None:
     machine.stack.append(items)
 
 
+def _append(machine: _Machine, _: Any) -> None:
+    item = machine.stack.pop()
+    machine.stack[-1].append(item)
+
+
 def _append_items(machine: _Machine, _: Any) -> None:
     items = machine.since_mark()
     machine.stack[-1].extend(items)
@@ -191,19 +199,19 @@ def _append_items(machine: _Machine, _: Any) -> None:
 
 def _set_items(machine: _Machine, _: Any) -> None:
     items = machine.since_mark()
-    machine.stack[-1].update(zip(items[::2], items[1::2], strict=True))
+    machine.stack[-1].update(zip(map(_name, items[::2]), items[1::2], strict=True))
 
 
 def _set_item(machine: _Machine, _: Any) -> None:
     value, key = machine.stack.pop(), machine.stack.pop()
-    machine.stack[-1][key] = value
+    machine.stack[-1][_name(key)] = value
 
 
 def _storage(machine: _Machine, _: Any) -> None:
     kind, type_, key, _device, numel, _view = machine.stack.pop()
-    if kind != "storage":
-        raise WeightsError(f"a reference to a {kind!r}, expected a storage")
-    machine.stack.append(_Storage(key, _DTYPES[type_.name.split()[1]], int(numel)))
+    if kind != "storage" or type(numel) is not int:
+        raise WeightsError("a reference to something else than a storage")
+    machine.stack.append(_Storage(_name(key), _DTYPES[type_.name.split()[1]], numel))
 
 
 def _reduce(machine: _Machine, _: Any) -> None:
@@ -211,9 +219,19 @@ def _reduce(machine: _Machine, _: Any) -> None:
     if function == _Global("collections OrderedDict"):
         machine.stack.append({})
     elif function == _Global("torch._utils _rebuild_tensor_v2"):
-        machine.stack.append(_Tensor(*arguments[:4]))
+        storage, offset, size, stride = arguments[:4]
+        if any(type(n) is not int for n in (offset, *size, *stride)):
+            raise WeightsError("a tensor whose shape is not made of numbers")
+        machine.stack.append(_Tensor(storage, offset, tuple(size), tuple(stride)))
     else:
-        raise WeightsError(f"the file calls {function!r}, which no weights need; not read")
+        raise WeightsError("the file calls what is no function, which no weights need; not read")
+
+
+def _name(value: Any) -> str:
+    """A few bytes can describe a value that takes for ever to hash or to write; text cannot."""
+    if not isinstance(value, str):
+        raise WeightsError(f"a {type(value).__name__} in the place of a name")
+    return value
 
 
 def _steps() -> Iterator[tuple[str, Callable[[_Machine, Any], None]]]:
@@ -229,6 +247,7 @@ def _steps() -> Iterator[tuple[str, Callable[[_Machine, Any], None]]]:
     for n in (1, 2, 3):
         yield f"TUPLE{n}", partial(_tuple, n=n)
     yield "TUPLE", lambda machine, _: machine.stack.append(tuple(machine.since_mark()))
+    yield "APPEND", _append
     yield "APPENDS", _append_items
     for name in ("BINPUT", "LONG_BINPUT"):
         yield name, lambda machine, i: machine.memo.__setitem__(i, machine.stack[-1])
