@@ -20,12 +20,13 @@ from pathlib import Path
 
 import numpy as np
 
+from flops import count_flops
 from machine import describe, finish
+from tellapart.data.cpus import cpu_count
 from tellapart.data.images import decode
 from tellapart.data.ordered_map import ordered_map
 from tellapart.model.backbones import open_backbone
-from tellapart.model.flops import count_flops
-from tellapart.model.runtime import cpu_count, open_session
+from tellapart.model.runtime import open_session
 from tellapart.training.embed import Embedder, embed
 
 ROOT = Path(__file__).resolve().parents[1]

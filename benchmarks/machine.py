@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tellapart.model.runtime import cpu_count
+from tellapart.data.cpus import cpu_count
 
 
 def describe() -> str:

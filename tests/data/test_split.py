@@ -111,6 +111,12 @@ def test_a_hundred_classes_of_one_picture_all_stay_in_training() -> None:
     assert set(parts_of([str(i) for i in range(100)], np.arange(100), (0.8, 0.2)).tolist()) == {0}
 
 
+def test_small_classes_do_not_crowd_into_one_of_equal_parts() -> None:
+    """As in cross-validation: every fold gets its share of them."""
+    parts = parts_of([str(i) for i in range(100)], np.arange(100), (0.2,) * 5)
+    assert np.bincount(parts).tolist() == [20] * 5
+
+
 def test_a_large_group_is_balanced_by_the_single_ones() -> None:
     labels = ["cat"] * 10 + ["dog"] * 10
     groups = np.asarray([0] * 8 + list(range(1, 13)), np.intp)  # eight copies of one cat

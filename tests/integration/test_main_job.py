@@ -193,6 +193,12 @@ def test_wrong_use_and_impossible_jobs(tellapart, run, gallery, tmp_path):
     assert tellapart("train", gallery, "--out", tmp_path / "r", "--backbone", "no").returncode == 2
     assert tellapart("train", gallery, "--out", tmp_path / "s", "--valid", "1.5").returncode == 2
     assert tellapart("predict", run, "x.jpg", "--json", "--csv").returncode == 2
+    assert tellapart("train", gallery, "--out", tmp_path / "t", "--seed", "-1").returncode == 2
+    outside = tellapart(
+        "train", gallery, "--train-dir", "painting", "--valid-dir", "/etc", "--out", tmp_path / "u"
+    )
+    assert outside.returncode == 1
+    assert "Traceback" not in outside.stderr
     missing = tellapart("train", tmp_path / "nowhere")
     assert missing.returncode == 1
     assert missing.stderr.startswith("Error:")
@@ -248,6 +254,33 @@ def test_imbalance_is_handled_and_said(tellapart, gallery, tmp_path):
     )
     assert other.returncode == 0
     assert json.loads((tmp_path / "plain" / "run.json").read_text())["probe"]["balanced"] is False
+
+
+def test_a_class_that_is_lost_whole_does_not_stop_the_others(tellapart, gallery, tmp_path):
+    shutil.copytree(gallery, tmp_path / "data")
+    (tmp_path / "data" / "zebra").mkdir()
+    (tmp_path / "data" / "zebra" / "only.jpg").write_bytes(b"no picture")
+    done = tellapart("train", tmp_path / "data", "--out", tmp_path / "run")
+    assert done.returncode == 3, done.stderr
+    assert "'zebra'" in done.stderr
+    classes = json.loads((tmp_path / "run" / "run.json").read_text())["classes"]
+    assert "zebra" not in classes
+    assert len(classes) == 5
+
+
+def test_a_class_of_one_group_is_trained_on(tellapart, gallery, tmp_path):
+    """Its group cannot be divided, so it must not fall to the validation part."""
+    lines = ["path,label,group"]
+    for label in ("painting", "sculpture", "drawings"):
+        for i, path in enumerate(sorted((gallery / label).iterdir())):
+            lines.append(f"{path},{label},{'one' if label == 'drawings' else i % 8}-{label}")
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    for seed in range(4):
+        done = tellapart(
+            "train", tmp_path / "table.csv", "--out", tmp_path / f"run{seed}", "--seed", seed,
+            "--valid", "0.5",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
 
 
 def test_leaks_of_a_given_split_are_said(tellapart, gallery, tmp_path):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from tellapart.data.cpus import cpu_count
 from tellapart.errors import ModelError, RuntimeUnavailable, UsageError
 from tellapart.model.backbones import open_backbone
-from tellapart.model.runtime import cpu_count, open_session
+from tellapart.model.runtime import open_session
 
 
 def tiny_graph() -> bytes:
@@ -94,6 +96,16 @@ def test_the_same_bits_from_one_thread_and_from_four() -> None:
             assert list(answers) == expected
 
 
+def test_a_call_computes_in_its_own_thread() -> None:
+    session = open_session(open_backbone("tf_efficientnet_lite0").graph, workers=4)
+    (pixels,) = pictures(1)
+    everywhere, here = time.process_time(), time.thread_time()
+    for _ in range(20):
+        session.run(pixels)
+    everywhere, here = time.process_time() - everywhere, time.thread_time() - here
+    assert everywhere < 1.3 * here
+
+
 @pytest.mark.skipif(not has_openvino(), reason="openvino is not installed")
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "tf_efficientnet_lite2"])
 def test_openvino_agrees_with_onnxruntime(name: str) -> None:
@@ -148,7 +160,7 @@ def test_cpus_are_those_that_the_process_may_use(count: int) -> None:
         pytest.skip("there are fewer CPUs")
     code = (
         f"import os; os.sched_setaffinity(0, {allowed}); "
-        "from tellapart.model.runtime import cpu_count; print(cpu_count())"
+        "from tellapart.data.cpus import cpu_count; print(cpu_count())"
     )
     output = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

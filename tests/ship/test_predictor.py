@@ -45,6 +45,24 @@ def test_the_same_picture_in_any_form_gets_the_same_answer(run, tmp_path):
         np.testing.assert_array_equal(answer.probabilities, answers[0].probabilities)
 
 
+def test_images_of_every_mode_and_orientation_are_answered_as_their_files_are(run, tmp_path):
+    predictor = tellapart.load(run.folder)
+    image = Image.effect_noise((140, 100), 60).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    image.convert("CMYK").save(tmp_path / "cmyk.jpg")
+    for path in (tmp_path / "turned.jpg", tmp_path / "cmyk.jpg"):
+        with Image.open(path) as opened:
+            np.testing.assert_array_equal(
+                predictor.predict(opened).probabilities, predictor.predict(path).probabilities
+            )
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cmyk.jpg").read_bytes()[:2000])
+    with Image.open(tmp_path / "cut.jpg") as opened:
+        assert "truncated" in predictor.predict(opened).error
+    assert predictor.predict(np.zeros((0, 5, 3), np.uint8)).error
+
+
 def test_what_is_no_picture_gets_an_error_not_an_exception(run, tmp_path):
     predictor = tellapart.load(run.folder)
     for source in (b"text", tmp_path / "gone.png", np.zeros((4, 4), np.uint8), 42, b""):
@@ -90,6 +108,12 @@ def test_rich_display_escapes_what_comes_from_data(run):
     assert "&lt;script&gt;" in shown
     dataset = tellapart.Dataset.from_rows(".", [("a", "<b>x</b>"), ("b", "y")])
     assert "<b>" not in dataset._repr_html_()
+
+
+def test_a_path_that_no_disk_can_hold_stops_nothing(run):
+    long = "x" * 5000
+    assert list(find_pictures([long, "gone.jpg"])) == [long, "gone.jpg"]
+    assert [a.error is not None for a in tellapart.load(run.folder).predict_many([long])] == [True]
 
 
 def test_inputs_from_standard_input_and_folders(tmp_path):

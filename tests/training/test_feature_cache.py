@@ -70,6 +70,22 @@ def test_a_damaged_file_is_put_aside(tmp_path):
     assert list(tmp_path.glob("features.damaged-*"))
 
 
+def test_a_file_that_is_damaged_inside_is_put_aside_too(tmp_path):
+    with FeatureCache(tmp_path, SPACE, 8) as cache:
+        cache.put(vectors(range(3000)))
+    database = tmp_path / "features.sqlite"
+    content = bytearray(database.read_bytes())
+    for page in range(2, len(content) // 4096):
+        content[page * 4096 : page * 4096 + 64] = b"\xff" * 64
+    database.write_bytes(content)
+    with FeatureCache(tmp_path, SPACE, 8) as cache, pytest.warns(RuntimeWarning, match="malformed"):
+        cache.get([name(i) for i in range(3000)])
+    assert list(tmp_path.glob("features.damaged-*"))
+    with FeatureCache(tmp_path, SPACE, 8) as cache:
+        cache.put(vectors([1]))
+        assert name(1) in cache.get([name(1)])
+
+
 def test_a_folder_that_cannot_be_written_costs_time_and_nothing_else(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.warns(RuntimeWarning, match="TELLAPART_CACHE"):

@@ -13,7 +13,11 @@ CONFIG = {"data": "/pictures", "seed": 0}
 INFO = {
     "classes": ["a", "b"],
     "backbone": {"name": "x"},
+    "dataset": {},
     "metrics": {},
+    "notes": [],
+    "options": {},
+    "preprocess": {},
     "probe": {"features": "all"},
 }
 
@@ -49,6 +53,20 @@ def test_another_run_is_replaced_only_when_asked(tmp_path):
     with pytest.raises(RunError, match="--overwrite"):
         claim_folder(tmp_path, {**CONFIG, "seed": 1})
     claim_folder(tmp_path, {**CONFIG, "seed": 1}, overwrite=True)
+    assert Run.load(tmp_path).info == INFO, "nothing is lost before there is something new"
+
+
+def test_a_run_that_is_being_replaced_is_unfinished_until_it_is_whole(tmp_path):
+    """A kill or a full disk in the middle must not leave the old names over a new probe."""
+    claim_folder(tmp_path, CONFIG)
+    write_run(tmp_path, INFO, probe(), {})
+
+    def fails():
+        yield ["row"]
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(RunError, match="No space left"):
+        write_run(tmp_path, INFO, probe(), {"predictions.csv": (["path"], fails())})
     with pytest.raises(RunError, match="not finished"):
         Run.load(tmp_path)
 

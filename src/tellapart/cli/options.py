@@ -12,7 +12,7 @@ Backbone = Annotated[
         help="The pretrained network: tf_efficientnet_lite0, or the slower, better lite2."
     ),
 ]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same answer.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same answer.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Runtime = Annotated[str, typer.Option(help="What computes: onnxruntime or openvino.")]

@@ -51,7 +51,7 @@ def predict(
     if json and csv:
         raise UsageError("--json and --csv exclude each other; choose one")
     predictor = load(model, runtime=runtime, workers=workers)
-    sources = find_pictures(paths, sys.stdin.buffer)
+    sources = find_pictures(paths, sys.stdin.buffer if sys.stdin else None)
     answers = predictor.predict_many(sources)
     form = "json" if json else "csv" if csv else "table"
     n, failed = print_predictions(answers, predictor.classes, form=form, top=top)
@@ -91,19 +91,17 @@ def _json_lines(
 def _csv_lines(
     answers: "Iterable[Prediction]", classes: tuple[str, ...], top: int, out: TextIO
 ) -> None:
-    from csv import writer
+    from tellapart.data.csv_lines import csv_lines
 
-    rows = writer(out, lineterminator="\n")
-    rows.writerow(
-        ["path", "label", "probability", "verdict", "error", *(f"p_{c}" for c in classes)]
-    )
+    header = ["path", "label", "probability", "verdict", "error", *(f"p_{c}" for c in classes)]
+    out.writelines(csv_lines([header]))
     for answer in answers:
-        if answer.error is not None:
-            rows.writerow([answer.path, "", "", "", answer.error, *("" for _ in classes)])
-            continue
-        probabilities = [f"{p:.6f}" for p in answer.probabilities]
-        verdict = answer.verdict or ""
-        rows.writerow([answer.path, answer.label, max(probabilities), verdict, "", *probabilities])
+        row = [answer.path, answer.label, "", answer.verdict, answer.error, *("" for _ in classes)]
+        if answer.error is None:
+            row[2] = f"{answer.probability:.6f}"
+            row[5:] = [f"{p:.6f}" for p in answer.probabilities]
+        out.writelines(csv_lines([row]))
+        out.flush()
 
 
 def _table_lines(

@@ -62,12 +62,14 @@ def _metrics_table(metrics: "dict[str, Metrics]") -> Table:
 def _class_table(run: "Run", name: str) -> Table:
     """Pictures by class and split, and how well each class is told apart in one split."""
     counts: dict[str, dict[str, int]] = run.info["dataset"]["counts"]
-    title = f"Classes (precision and recall: {_NAMES[name]})"
+    title = f"Classes (precision and recall with 95 % intervals: {_NAMES[name]})"
     table = _table(title, ["class", *counts, "precision", "recall"])
     per_class = run.metrics[name].per_class
     for c in per_class[:_MOST_ROWS]:
         numbers = [str(counts[split].get(c.name, 0)) for split in counts]
-        table.add_row(Text(plain(c.name)), *numbers, _percent(c.precision), _percent(c.recall))
+        table.add_row(
+            Text(plain(c.name)), *numbers, _share(c.correct, c.predicted), _share(c.correct, c.n)
+        )
     if len(per_class) > _MOST_ROWS:
         table.add_row(f"… {len(per_class) - _MOST_ROWS} more in run.json")
     return table
@@ -80,5 +82,10 @@ def _table(title: str, columns: Sequence[str]) -> Table:
     return table
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
+def _share(part: int, n: int) -> str:
+    if not n:
+        return "–"
+    from tellapart.evaluation.metrics import wilson_interval
+
+    low, high = wilson_interval(part, n)
+    return f"{100 * part / n:.1f} % ({100 * low:.0f}–{100 * high:.0f})"

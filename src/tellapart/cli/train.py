@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tellapart.cli.messages import plain, progress_bars, say
+from tellapart.cli.messages import progress_bars, say
 from tellapart.cli.options import Backbone, Json, Quiet, Runtime, Seed, Workers
 
 if TYPE_CHECKING:
@@ -63,16 +63,15 @@ def train(
 
         tellapart train cleaned.csv --valid 0.25 --seed 7
     """
-    from tellapart.training.train import TrainOptions, open_dataset
+    from tellapart.training.train import TrainOptions
     from tellapart.training.train import train as train_run
 
-    options = TrainOptions(backbone, size, fit, valid, seed, class_weight, runtime)  # type: ignore[arg-type]
-    dataset = open_dataset(data, train=train_dir, valid=valid_dir, test=test_dir)
+    options = TrainOptions(
+        backbone, size, fit, valid, seed, class_weight, runtime,  # type: ignore[arg-type]
+        train_dir, valid_dir, test_dir,
+    )  # fmt: skip
     with progress_bars(quiet) as progress:
-        run = train_run(
-            dataset, out, options, source=data, overwrite=overwrite, workers=workers,
-            progress=progress,
-        )  # fmt: skip
+        run = train_run(data, out, options, overwrite=overwrite, workers=workers, progress=progress)
     show_run(run, json=json, quiet=quiet)
     raise typer.Exit(3 if run.failures else 0)
 
@@ -87,11 +86,12 @@ def show_run(run: "Run", *, json: bool, quiet: bool) -> None:
         from tellapart.cli.tables import print_run
 
         print_run(run)
+    if quiet:
+        return
     for note in run.notes:
         say(f"Note: {note}.")
     if run.failures:
         say(f"{len(run.failures)} inputs could not be used (all in {run.folder}/failures.csv):")
         for failure in run.failures[:_MOST_FAILURES]:
             say(f"  {failure}")
-    if not quiet:
-        say(f"The run is in {run.folder}. Next: tellapart predict {plain(str(run.folder))} PICTURE")
+    say(f"The run is in {run.folder}. Next: tellapart predict {run.folder} PICTURE")

@@ -65,9 +65,11 @@ def read_csv_table(file: Path) -> tuple[list[Row], list[Failure]]:
         }
         if odd := _odd(row, len(values) - len(fields), len(fields)):
             failures.append(Failure(place, "odd row", odd))
-        elif rows.setdefault(row["path"], row)["label"] != row["label"]:
-            labels = f"{rows[row['path']]['label']!r} before, {row['label']!r} here"
+        elif (before := rows.setdefault(row["path"], row))["label"] != row["label"]:
+            labels = f"{before['label']!r} before, {row['label']!r} here"
             failures.append(Failure(place, "two labels", f"{row['path']}: {labels}"))
+        elif before != row:
+            failures.append(Failure(place, "odd row", f"{row['path']} in another split or group"))
     if not rows:
         raise DatasetError(f"{file}: no usable row; expected lines such as pictures/1.jpg,cat")
     return list(rows.values()), failures

@@ -166,6 +166,16 @@ class Dataset:
         table = self.table.iloc[keep].reset_index(drop=True)
         return replace(self, table=table, failures=(*self.failures, *failures.values()))
 
+    def without_lost_classes(self) -> "Dataset":
+        """Without the classes of which no picture is left; a note says which they were."""
+        left = set(self.table["label"])
+        lost = [name for name in self.classes if name not in left]
+        if not lost or not left:
+            return self
+        note = f"no picture of {', '.join(map(repr, lost))} can be used: left out of the classes"
+        classes = tuple(name for name in self.classes if name in left)
+        return replace(self, classes=classes, notes=(*self.notes, note))
+
     def with_split(self, valid: float, *, seed: int = 0) -> "Dataset":
         """Divided into train and valid, stratified, copies on one side; decided rows stay, and their
         copies join them.
@@ -196,6 +206,10 @@ class Dataset:
             seed=seed,
         )
         split[undecided] = np.asarray(SPLITS[:2], object)[parts]
+        for name in self.classes:  # a class of one group cannot be learned from the other side
+            own = (self.table["label"] == name).to_numpy()
+            if own.any() and not (split[own] == "train").any():
+                split[undecided[np.isin(self.groups[undecided], self.groups[own])]] = "train"
         return replace(self, table=self.table.assign(split=pd.Series(split, dtype=object)))
 
     def leaks(self) -> list[tuple[str, str]]:

@@ -32,7 +32,7 @@ from PIL import (  # the plugins are imported to be registered, and no others
 
 from tellapart.errors import ImageError
 
-__all__ = ["EXTENSIONS", "decode", "looks_like_image", "open_image", "read_bytes"]
+__all__ = ["EXTENSIONS", "decode", "looks_like_image", "open_image", "read_bytes", "upright_rgb"]
 
 FORMATS: Final = tuple(  # AVIF is missing from some builds of Pillow
     name for name in "JPEG PNG WEBP GIF BMP TIFF AVIF PPM ICO".split() if name in Image.OPEN
@@ -103,14 +103,28 @@ def decode(
             _check_size(image, name)
             if shorter_side is not None and image.format == "JPEG":
                 _draft(image, round(shorter_side * _DRAFT_RESERVE))
-            image.load()
-            return _to_rgb(_upright(image))
+            return upright_rgb(image, name)
     except ImageError:
         raise
     except UnidentifiedImageError:
         raise ImageError(name, "not an image", _seems(content)) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(name, "too many pixels", f"at most {MOST_PIXELS:,} are decoded") from None
+    except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
+        raise _damaged(name, error) from None
+
+
+def upright_rgb(image: Image.Image, name: str = "picture") -> Image.Image:
+    """A Pillow image of any mode, loaded or not, as an upright one of mode RGB.
+
+    Raises ImageError like `decode`.
+    """
+    try:
+        _check_size(image, name)
+        image.load()
+        return _to_rgb(_upright(image))
+    except ImageError:
+        raise
     except MemoryError:
         raise ImageError(name, "too many pixels", "not enough memory to decode it") from None
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged files

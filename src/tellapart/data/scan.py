@@ -119,10 +119,12 @@ def _named_splits(root: Path, named: dict[str, str | None]) -> list[tuple[str, P
         raise DatasetError("split folders are named, but not the one for training: name it too")
     parts = []
     for split, name in named.items():
+        if name and not (root / name).resolve().is_relative_to(root.resolve()):
+            raise DatasetError(f"{name} was named as the {split} folder; name one inside {root}")
         if name and not (root / name).is_dir():
             raise DatasetError(f"{root / name} does not exist; it was named as the {split} folder")
         if name:
-            parts.append((split, root / name))
+            parts.append((split, root / Path(os.path.relpath(root / name, root))))
     return parts
 
 

@@ -52,6 +52,16 @@ class ClassMetrics:
     def recall(self) -> float | None:
         return self.correct / self.n if self.n else None
 
+    def to_json(self) -> dict[str, Any]:
+        """With 95 % Wilson intervals."""
+        return {
+            "n": self.n,
+            "precision": self.precision,
+            "precision_interval": wilson_interval(self.correct, self.predicted),
+            "recall": self.recall,
+            "recall_interval": wilson_interval(self.correct, self.n),
+        }
+
 
 @dataclass(frozen=True)
 class Confusion:
@@ -132,10 +142,7 @@ class Metrics:
             "accuracy_high": high,
             "balanced_accuracy": self.balanced_accuracy,
             "log_loss": self.log_loss,
-            "per_class": {
-                c.name: {"n": c.n, "precision": c.precision, "recall": c.recall}
-                for c in self.per_class
-            },
+            "per_class": {c.name: c.to_json() for c in self.per_class},
             "most_confused": [[c.actual, c.predicted, c.n] for c in self.most_confused()[:20]],
             "confusion_matrix": self.matrix.tolist(),
         }

@@ -5,17 +5,16 @@ pictures are the unit of parallel work, so an answer depends neither on the numb
 which pictures happened to be computed together.
 """
 
-import os
 import threading
-from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tellapart.data.cpus import cpu_count
 from tellapart.errors import ModelError, RuntimeUnavailable, UsageError
 
-__all__ = ["Runtime", "Session", "cpu_count", "open_session"]
+__all__ = ["Runtime", "Session", "open_session"]
 
 Runtime = Literal["onnxruntime", "openvino"]
 Arrays = dict[str, NDArray[np.float32]]
@@ -49,17 +48,6 @@ def open_session(graph: bytes, runtime: str = "onnxruntime", workers: int | None
         raise
     except Exception as error:
         raise ModelError(f"{runtime} does not accept the graph: {error}") from None
-
-
-def cpu_count() -> int:
-    """CPUs that this process may use: its affinity, and a container's quota where there is one."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        limit = max(1, round(int(quota) / int(period)))
-    except (OSError, ValueError):  # no cgroup v2, or "max"
-        limit = allowed or 1
-    return max(1, min(allowed or 1, limit))
 
 
 class _OnnxRuntime:

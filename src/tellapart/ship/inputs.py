@@ -23,9 +23,9 @@ def find_pictures(asked: Iterable[str], stdin: BinaryIO | None = None) -> Iterat
         if text == "-" and stdin is not None:
             lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in stdin)
             yield from find_pictures(line for line in lines if line and line != "-")
-        elif Path(text).is_dir():
+        elif os.path.isdir(text):  # noqa: PTH112 (Path's raises where a name is too long)
             yield from _below(text)
-        elif not Path(text).exists() and glob.has_magic(text):
+        elif not os.path.exists(text) and glob.has_magic(text):  # noqa: PTH110
             found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 (absolute patterns too)
             files = [path for path in found if Path(path).is_file()]
             yield from files or [text]
@@ -34,9 +34,11 @@ def find_pictures(asked: Iterable[str], stdin: BinaryIO | None = None) -> Iterat
 
 
 def _below(folder: str) -> Iterator[str]:
-    for place, folders, files in os.walk(folder):
+    closed: list[str] = []
+    for place, folders, files in os.walk(folder, onerror=lambda e: closed.append(e.filename)):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(place, name)
             if not name.startswith(".") and looks_like_image(path):
                 yield str(path)
+    yield from closed  # folders that may not be read get their error too

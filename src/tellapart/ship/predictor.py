@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from tellapart.data.images import read_bytes
 from tellapart.data.ordered_map import ordered_map
@@ -130,23 +130,19 @@ def _name(source: Any) -> str:
     return str(source) if isinstance(source, (str, Path)) else type(source).__name__
 
 
-def _content(source: Any) -> bytes:
+def _content(source: Any) -> bytes | Image.Image:
     if isinstance(source, (str, Path)):
         return read_bytes(Path(source))
-    if isinstance(source, (bytes, bytearray, memoryview)):
+    if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
-    from PIL import Image
-
     if isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
+        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
             raise ImageError(
                 "array", "not an image", f"{source.dtype} {source.shape}; expected uint8 (H, W, 3)"
             )
-        source = Image.fromarray(source)
+        return Image.fromarray(source)
     if not isinstance(source, Image.Image):
         raise ImageError(
             type(source).__name__, "not an image", "give a path, bytes, image or array"
         )
-    file = BytesIO()
-    source.save(file, "PNG")
-    return file.getvalue()
+    return source

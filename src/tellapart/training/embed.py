@@ -15,15 +15,17 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from tellapart.data.cpus import cpu_count
 from tellapart.data.failure import Failure
 from tellapart.data.hashing import sha256_of_files
-from tellapart.data.images import decode, read_bytes
+from tellapart.data.images import decode, read_bytes, upright_rgb
 from tellapart.data.ordered_map import ordered_map
 from tellapart.errors import ImageError
 from tellapart.model.backbones import Backbone, cache_folder
 from tellapart.model.preprocess import PreprocessSpec
-from tellapart.model.runtime import cpu_count, open_session
+from tellapart.model.runtime import open_session
 from tellapart.training.feature_cache import FeatureCache, as_stored
 
 __all__ = ["Embedder", "Features", "Progress", "embed"]
@@ -31,6 +33,7 @@ __all__ = ["Embedder", "Features", "Progress", "embed"]
 Progress = Callable[[str, int, int], None]
 """Called as `progress(stage, done, total)`, often; stages are `read` and `embed`."""
 
+_PIXELS = 1  # to be raised when data/images.py or model/preprocess.py give other pixels
 _FLUSH_SECONDS = 1.0
 _FLUSH_VECTORS = 64
 
@@ -41,14 +44,13 @@ class Features:
 
     `values` is float32 (N, D), a row per picture; rows of `failures` are zeros. `sha256` holds the
     hash of each file's bytes (64 hexadecimal digits, empty where it could not be read). `computed`
-    counts the forward passes; the rest came from the cache. `layout` is the backbone's.
+    counts the forward passes; the rest came from the cache.
     """
 
     values: NDArray[np.float32]
     sha256: tuple[str, ...]
     failures: dict[int, Failure]
     computed: int
-    layout: tuple[tuple[str, int], ...]
 
 
 class Embedder:
@@ -60,7 +62,7 @@ class Embedder:
     >>> file = BytesIO()
     >>> Image.new("RGB", (300, 200), "orange").save(file, "PNG")
     >>> Embedder(open_backbone("tf_efficientnet_lite0")).vector(file.getvalue(), "orange").shape
-    (2304,)
+    (2848,)
     """
 
     def __init__(
@@ -85,19 +87,25 @@ class Embedder:
             "preprocess": self.preprocess.to_json(),
             "precision": self.precision,
             "view": "plain",
+            "pixels": _PIXELS,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
-    def vector(self, content: bytes, name: str) -> NDArray[np.float32]:
-        """The features of one picture file's bytes, float32 (D,), as the cache would keep them.
+    def vector(self, content: bytes | Image.Image, name: str) -> NDArray[np.float32]:
+        """The features of one picture, float32 (D,), as the cache would keep them.
+
+        `content` is a file's bytes, or an image that Pillow has opened or made.
 
         Raises ImageError, with `name` in it, where the bytes are no usable picture.
         """
         return as_stored(self.network_output(content, name))
 
-    def network_output(self, content: bytes, name: str) -> NDArray[np.float32]:
+    def network_output(self, content: bytes | Image.Image, name: str) -> NDArray[np.float32]:
         """The same before it is rounded for the cache."""
-        image = decode(content, name, shorter_side=self.preprocess.shorter_side)
+        if isinstance(content, Image.Image):
+            image = upright_rgb(content, name)
+        else:
+            image = decode(content, name, shorter_side=self.preprocess.shorter_side)
         return self._session.run(self.preprocess.apply(image))["features"][0]
 
 
@@ -128,8 +136,7 @@ def embed(
     for row, sha256 in enumerate(hashes):
         if sha256:
             rows.setdefault(sha256, []).append(row)
-    layout = embedder.backbone.layout
-    values = np.zeros((len(paths), sum(length for _, length in layout)), np.float32)
+    values = np.zeros((len(paths), embedder.backbone.dimensions["all"]), np.float32)
     folder = cache or cache_folder()
     with FeatureCache(folder, embedder.space, values.shape[1]) as kept:
         known = _fill_known(kept, rows, values)
@@ -139,7 +146,7 @@ def embed(
         for row in rows[sha256]:
             failures[row] = Failure.of(paths[row], error)
     computed = len(missing) - len(failed)
-    return Features(values, tuple(hashes), dict(sorted(failures.items())), computed, layout)
+    return Features(values, tuple(hashes), dict(sorted(failures.items())), computed)
 
 
 def _fill_known(

@@ -10,6 +10,7 @@ import sqlite3
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -80,19 +81,27 @@ class FeatureCache:
         except sqlite3.OperationalError:  # locked, full, not writable: the file itself is sound
             raise
         except sqlite3.DatabaseError:  # damaged: put it aside and begin anew
-            self._path.rename(self._path.with_name(f"features.damaged-{time.time_ns()}.sqlite"))
-            for end in ("-wal", "-shm"):
-                self._path.with_name(self._path.name + end).unlink(missing_ok=True)
+            self._put_aside()
             return _connect(self._path)
 
+    def _put_aside(self) -> None:
+        self._path.rename(self._path.with_name(f"features.damaged-{time.time_ns()}.sqlite"))
+        for end in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + end).unlink(missing_ok=True)
+
     def _give_up(self, error: Exception) -> None:
+        self.close()
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(
+            error, sqlite3.OperationalError
+        ):
+            with suppress(OSError):
+                self._put_aside()
         warnings.warn(
             f"features are not kept for next time: {self._path}: {error}. "
             "Free some space, or choose another folder with TELLAPART_CACHE.",
             RuntimeWarning,
             stacklevel=3,
         )
-        self.close()
 
     def get(self, names: Sequence[str]) -> dict[str, Vector]:
         """The vectors that are kept, by the SHA-256 (hexadecimal) of the pictures' bytes."""

@@ -24,7 +24,7 @@ Indices = NDArray[np.intp]
 
 _MEMORY = 8
 _SKETCH = 192
-_MOST_ITERATIONS = 200
+_MOST_ITERATIONS = 500
 _ENOUGH_SLOPE = 0.3  # a step is taken once the slope along it has fallen to this share
 
 

@@ -2,8 +2,8 @@
 
 Regularisation and feature set (the final vector alone, or all stages) are chosen by stratified,
 grouped cross-validation inside the training part. Every fold standardises with its own training
-pictures. The out-of-fold probabilities of a fold come from the setting that the *other* folds chose,
-so that no picture helps to choose the setting it is scored with.
+pictures. The out-of-fold probabilities of a fold come from the setting that the *other* folds' scores
+chose, so that a picture's own score has no part in the choice of the setting it is scored with.
 """
 
 from collections.abc import Callable, Sequence
@@ -187,14 +187,15 @@ def _cross_validate(
     ]
     done = 0
     while jobs:
-        report(done, done + len(jobs))
+        total = done + len(jobs)
+        report(done, total)
         answers = ordered_map(
             lambda job: _hold_out(*job, spaces[job[0]], plan), jobs, workers=workers
         )
         for answer in answers:
             tried |= answer
             done += 1
-            report(done, max(done, len(jobs)))
+            report(done, total)
         rungs = {name: _next_rung(name, tried, plan) for name in spaces}
         jobs = [(name, (rung,)) for name, rung in rungs.items() if rung is not None]
     return dict(sorted(tried.items()))

@@ -18,12 +18,14 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tellapart.data.atomic_file import write_atomically
+from tellapart.data.csv_lines import csv_lines
 from tellapart.data.failure import Failure
 from tellapart.errors import RunError
 from tellapart.evaluation.metrics import Metrics
@@ -36,6 +38,7 @@ _FILES = ("config.json", "dataset.csv", "predictions.csv", "failures.csv", "prob
 Tables = dict[str, tuple[Sequence[str], Iterable[Sequence[Any]]]]
 """Header and rows of each CSV file, by its name."""
 
+_KEYS = {"backbone", "classes", "dataset", "metrics", "notes", "options", "preprocess", "probe"}
 _ARRAYS = ("mean", "std", "weights", "bias")
 
 
@@ -58,7 +61,7 @@ class Run:
         folder = Path(folder)
         try:
             info = json.loads((folder / "run.json").read_text("utf-8"))
-            if not isinstance(info, dict) or not {"classes", "backbone", "metrics"} <= info.keys():
+            if not isinstance(info, dict) or not info.keys() >= _KEYS:
                 raise ValueError("keys are missing")
         except FileNotFoundError:
             raise RunError(_absent(folder)) from None
@@ -139,8 +142,6 @@ def claim_folder(folder: Path, config: dict[str, Any], *, overwrite: bool = Fals
                     f"{folder} holds a run with other options or data; "
                     "choose another --out, or replace it with --overwrite"
                 )
-            if not same:
-                (folder / "run.json").unlink(missing_ok=True)
         for name in held:
             if _leftovers_only({name}):
                 (folder / name).unlink()
@@ -163,6 +164,7 @@ def write_run(
 
     arrays = {name: np.ascontiguousarray(getattr(probe, name)) for name in _ARRAYS}
     try:
+        (folder / "run.json").unlink(missing_ok=True)  # from here on the folder is unfinished
         for name, (header, rows) in tables.items():
             _write_csv(folder / name, header, rows)
         write_atomically(folder / "probe.safetensors", save(arrays))
@@ -174,11 +176,7 @@ def write_run(
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A CSV file, UTF-8; bytes of file names that are not UTF-8 are kept as they are."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())
+    write_atomically(path, "".join(csv_lines(chain([header], rows))))
 
 
 def read_config(folder: Path) -> Any:

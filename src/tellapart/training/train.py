@@ -39,6 +39,7 @@ class TrainOptions:
 
     `size` (px) and `fit` replace the backbone's own; `class_weight` says whether every class counts
     the same (`balanced`), every picture does (`none`), or that is decided by the counts (`auto`).
+    `train_dir`, `valid_dir` and `test_dir` name the split folders of DATA where they are unusual.
     """
 
     backbone: str = "tf_efficientnet_lite0"
@@ -48,16 +49,19 @@ class TrainOptions:
     seed: int = 0
     class_weight: ClassWeight = "auto"
     runtime: str = "onnxruntime"
+    train_dir: str | None = None
+    valid_dir: str | None = None
+    test_dir: str | None = None
 
 
-def open_dataset(
-    data: str | Path, *, train: str | None = None, valid: str | None = None, test: str | None = None
-) -> Dataset:
+def open_dataset(data: str | Path, options: TrainOptions | None = None) -> Dataset:
     """A dataset from a folder, or from a file that ends in .csv."""
-    path = Path(data)
+    path, named = Path(data), options or TrainOptions()
     if path.suffix.lower() == ".csv" and not path.is_dir():
         return Dataset.from_csv(path)
-    return Dataset.from_folder(path, train=train, valid=valid, test=test)
+    return Dataset.from_folder(
+        path, train=named.train_dir, valid=named.valid_dir, test=named.test_dir
+    )
 
 
 def train(
@@ -65,15 +69,13 @@ def train(
     out: str | Path | None = None,
     options: TrainOptions | None = None,
     *,
-    source: str | Path | None = None,
     overwrite: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Train a classifier on frozen features, measure it, and write a run folder.
 
-    `out` is by default a folder below `runs/` that is named after the data; `source` is where a
-    dataset that is given as a value came from, and is its root by default. Killed or interrupted,
+    `out` is by default a folder below `runs/` that is named after the data. Killed or interrupted,
     the same call completes the run with the same numbers, and repeats no forward pass.
 
     Raises DatasetError, RunError, ModelError or UsageError, each with the next step. Single pictures
@@ -82,12 +84,11 @@ def train(
     options = options or TrainOptions()
     clock = _Clock()
     with clock.stage("scan"):
-        dataset = data if isinstance(data, Dataset) else open_dataset(data)
+        dataset = data if isinstance(data, Dataset) else open_dataset(data, options)
         dataset.check_trainable()
         _check(options)
-    origin = source or (dataset.root if isinstance(data, Dataset) else data)
-    config = {"data": os.fspath(Path(origin).absolute()), **vars(options)}
-    folder = _default_folder(Path(origin), config) if out is None else Path(out)
+    config = _config(data, options)
+    folder = _default_folder(config) if out is None else Path(out)
     with clock.stage("open"):
         embedder = _embedder(options, workers)
     claim_folder(folder, config, overwrite=overwrite)
@@ -106,17 +107,27 @@ def train(
 def _check(options: TrainOptions) -> None:
     if options.class_weight not in ("auto", "balanced", "none"):
         raise UsageError(f"class weight {options.class_weight!r}: use auto, balanced or none")
+    if options.seed < 0:
+        raise UsageError(f"the seed is {options.seed}; expected 0 or more")
     if not 0 <= options.valid < 1:
         raise UsageError(f"the share for validation is {options.valid}; expected 0 ≤ share < 1")
 
 
-def _default_folder(origin: Path, config: dict[str, Any]) -> Path:
+def _config(data: Dataset | str | Path, options: TrainOptions) -> dict[str, Any]:
+    """What tells one run from another: where the pictures are, or which they are, and the options."""
+    if isinstance(data, Dataset):
+        root = os.fspath(data.root.resolve())
+        return {"data": root, "fingerprint": data.fingerprint, **vars(options)}
+    return {"data": os.fspath(Path(data).resolve()), **vars(options)}
+
+
+def _default_folder(config: dict[str, Any]) -> Path:
     """The first of runs/NAME, runs/NAME-2, … that is free or holds this very run."""
-    name = origin.absolute().stem or "run"
+    name = Path(config["data"]).stem or "run"
     number = 1
     while True:
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
-        if not folder.exists() or not any(folder.iterdir()) or read_config(folder) == config:
+        if not folder.exists() or read_config(folder) == config:
             return folder
         number += 1
 
@@ -130,7 +141,7 @@ def _embedder(options: TrainOptions, workers: int | None) -> Embedder:
 
 def _usable(dataset: Dataset, features: Features, options: TrainOptions) -> tuple[Dataset, Array]:
     """The pictures that could be embedded, divided into splits, with their features."""
-    dataset = dataset.with_hashes(features.sha256).without(features.failures)
+    dataset = dataset.with_hashes(features.sha256).without(features.failures).without_lost_classes()
     if not len(dataset):
         first = dataset.failures[0]
         raise DatasetError(f"{dataset.root}: none of the pictures can be used. The first: {first}")
@@ -264,8 +275,8 @@ def _notes(dataset: Dataset, weighed: bool) -> list[str]:
     if leaks := dataset.leaks():
         outside, inside = leaks[0]
         notes.append(
-            f"{len(leaks)} held-out pictures are copies of training pictures, which flatters the "
-            f"figures: {outside} is {inside}, for example"
+            f"{len(leaks)} held-out pictures are copies of training pictures, or of one group with them, "
+            f"which flatters the figures: {outside} and {inside}, for example"
         )
     return notes
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -11,6 +10,7 @@ from dataclasses import astuple, dataclass
 from io import StringIO
 from pathlib import Path
 
+from tellapart.data.cpus import cpu_count
 from tellapart.data.gallery.crew import run_jobs
 from tellapart.data.gallery.faults import FAULT_COLUMNS, Fault, plant_faults
 from tellapart.data.gallery.files import write_aside
@@ -68,7 +68,7 @@ def draw_gallery(
     _claim(out, {"tellapart_gallery": _EDITION, **arguments})
     if faults:
         write_aside(out / "faults.csv", _table(planted))
-    _complete(out, jobs, workers or os.cpu_count() or 1, progress or _silent)
+    _complete(out, jobs, workers or cpu_count(), progress or _silent)
     counts = Counter(slot.label for slot in every)
     return GallerySummary(out, {label: counts[label] for label in CLASSES}, tuple(planted))
 
