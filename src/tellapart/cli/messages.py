@@ -49,6 +49,7 @@ def progress_bars(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        TaskID,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
@@ -62,15 +63,21 @@ def progress_bars(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, int] = {}
+    bars = Progress(*columns, console=Console(stderr=True))
+    tasks: dict[str, TaskID] = {}
 
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(_STAGES.get(stage, stage), total=total, rate="")
-            task = bars.tasks[tasks[stage]]
-            speed = task.finished_speed or task.speed
-            rate = f"{speed:,.0f} images/s" if speed and stage != "probe" else ""
-            bars.update(task.id, completed=done, total=total, rate=rate)
+    def report(stage: str, done: int, total: int) -> None:
+        if not tasks:
+            bars.start()
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(_STAGES.get(stage, stage), total=total, rate="")
+        task = bars.tasks[tasks[stage]]
+        speed = task.finished_speed or task.speed
+        rate = f"{speed:,.0f} images/s" if speed and stage != "probe" else ""
+        bars.update(task.id, completed=done, total=total, rate=rate)
 
+    try:
         yield report
+    finally:
+        if tasks:
+            bars.stop()

@@ -121,7 +121,7 @@ def _field(fields: list[str], names: tuple[str, ...]) -> str | None:
 
 def _split(raw: Row, fields: list[str]) -> str:
     if "split" in fields:
-        value = (raw.get("split") or "").strip().lower()
+        value = (raw.get("split") or "").strip().lower().replace("-", "_").replace(" ", "_")
         return SPLIT_NAMES.get(value, value)
     if "is_valid" in fields:  # as fastai writes it
         value = (raw.get("is_valid") or "").strip().lower()

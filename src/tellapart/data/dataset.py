@@ -206,10 +206,9 @@ class Dataset:
             seed=seed,
         )
         split[undecided] = np.asarray(SPLITS[:2], object)[parts]
-        for name in self.classes:  # a class of one group cannot be learned from the other side
-            own = (self.table["label"] == name).to_numpy()
-            if own.any() and not (split[own] == "train").any():
-                split[undecided[np.isin(self.groups[undecided], self.groups[own])]] = "train"
+        untrained = set(labels) - set(labels[split == "train"])
+        own = np.unique(self.groups[labels.isin(untrained).to_numpy()])
+        split[undecided[np.isin(self.groups[undecided], own)]] = "train"  # they cannot be divided
         return replace(self, table=self.table.assign(split=pd.Series(split, dtype=object)))
 
     def leaks(self) -> list[tuple[str, str]]:

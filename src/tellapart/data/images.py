@@ -108,8 +108,6 @@ def decode(
         raise
     except UnidentifiedImageError:
         raise ImageError(name, "not an image", _seems(content)) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ImageError(name, "too many pixels", f"at most {MOST_PIXELS:,} are decoded") from None
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
         raise _damaged(name, error) from None
 
@@ -125,8 +123,6 @@ def upright_rgb(image: Image.Image, name: str = "picture") -> Image.Image:
         return _to_rgb(_upright(image))
     except ImageError:
         raise
-    except MemoryError:
-        raise ImageError(name, "too many pixels", "not enough memory to decode it") from None
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
         raise _damaged(name, error) from None
 
@@ -200,6 +196,10 @@ def _seems(content: bytes) -> str:
 
 
 def _damaged(name: str, error: Exception) -> ImageError:
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return ImageError(name, "too many pixels", f"at most {MOST_PIXELS:,} are decoded")
+    if isinstance(error, MemoryError):
+        return ImageError(name, "too many pixels", "not enough memory to decode it")
     text = str(error) or type(error).__name__
     early = ("truncated", "premature end", "unexpected end", "ends early", "image file is", "eof")
     if isinstance(error, EOFError) or any(word in text.lower() for word in early):

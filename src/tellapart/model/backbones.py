@@ -149,20 +149,23 @@ def _graph_key(info: BackboneInfo) -> str:
     return hashlib.sha256(info.sha256.encode() + builder).hexdigest()[:32]
 
 
+def _fingerprint(graph: bytes, layout: Layout) -> str:
+    return hashlib.sha256(graph + repr(layout).encode()).hexdigest()
+
+
 def _read_cached(folder: Path, key: str) -> tuple[bytes, Layout] | None:
     """The graph as it was built before; None where there is none or it is not what was written."""
     try:
         facts = json.loads((folder / f"{key}.json").read_text())
         graph = (folder / f"{key}.onnx").read_bytes()
-        if hashlib.sha256(graph).hexdigest() != facts["sha256"]:
-            return None
-        return graph, tuple((str(part), int(length)) for part, length in facts["layout"])
+        layout = tuple((str(part), int(length)) for part, length in facts["layout"])
+        return (graph, layout) if _fingerprint(graph, layout) == facts["sha256"] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _write_cached(folder: Path, key: str, graph: bytes, layout: Layout) -> None:
-    facts = {"sha256": hashlib.sha256(graph).hexdigest(), "layout": layout}
+    facts = {"sha256": _fingerprint(graph, layout), "layout": layout}
     try:
         write_atomically(folder / f"{key}.onnx", graph)
         write_atomically(folder / f"{key}.json", json.dumps(facts))
