@@ -59,7 +59,7 @@ def train(
 
         tellapart train photos
 
-        tellapart train photos --out runs/photos --backbone tf_efficientnet_lite2
+        tellapart train photos --out runs/padded --fit pad
 
         tellapart train cleaned.csv --valid 0.25 --seed 7
     """
