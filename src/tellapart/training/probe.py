@@ -23,7 +23,7 @@ LADDER: Final = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 """Regularisations: the penalty on ‖W‖²/2, times the number of pictures. Those of `_ALWAYS` are tried,
 others as long as the best one is an outermost."""
 
-_ALWAYS: Final = ((10.0, 300.0), (30.0, 100.0))  # pairs that are solved together take about as long
+_ALWAYS: Final = ((10.0,), (30.0, 100.0))  # solved together; each takes about as long
 _MOST_NUMBERS = 1 << 28  # float32 numbers that one batch of problems may hold: 1 GiB
 _TOLERANCE = 3e-6
 _FINAL_TOLERANCE = 1e-7
