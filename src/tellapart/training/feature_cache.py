@@ -176,6 +176,18 @@ class FeatureCache:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    """SQLite does not wait for its lock when several processes make the same new database at once."""
+    for _ in range(200):
+        try:
+            return _connect_once(path)
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            time.sleep(0.05)
+    return _connect_once(path)
+
+
+def _connect_once(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=60)
     try:
         database.execute("PRAGMA auto_vacuum = INCREMENTAL")
