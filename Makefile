@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 PEERS := .venv-peers
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
-# Tests start their own threads: without this, every worker's matrix products ask for all CPUs.
+# Processes that share the tests.
 JOBS ?= 2
 
 .PHONY: demo test slow lint format types docs bench peers clean

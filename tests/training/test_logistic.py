@@ -94,17 +94,19 @@ def test_out_of_fold_probabilities_are_those_of_a_pipeline_per_fold(balanced):
 
 
 def test_the_setting_of_a_fold_is_chosen_by_the_others():
-    """On pure noise, choosing on what is scored makes the score too good; here it may not."""
-    rng = np.random.default_rng(0)
-    better = 0
+    """On pure noise the best of many settings looks better than it is: scored by folds that took part
+    in the choice, the loss would be that of the chosen setting exactly."""
+    flattery = []
     for seed in range(6):
-        x = np.random.default_rng(seed).normal(size=(40, 60)).astype(np.float32)
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(40, 60)).astype(np.float32)
         labels = rng.permutation(np.arange(40) % 2).astype(np.intp)
         fit = fit_probe(x, labels, 2, np.arange(40) % 5, {"final": 20, "all": 60})
-        own = fit.out_of_fold[np.arange(40), labels]
-        better += -np.log(own).mean() < fit.chosen.log_loss - 1e-9
         assert min(c.log_loss for c in fit.candidates) == fit.chosen.log_loss
-    assert better <= 3
+        own = fit.out_of_fold[np.arange(40), labels]
+        flattery.append(-np.log(own).mean() - fit.chosen.log_loss)
+    assert min(flattery) > -1e-6
+    assert np.mean(flattery) > 0.01
 
 
 def test_the_useful_feature_set_is_chosen():

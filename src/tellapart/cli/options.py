@@ -9,7 +9,7 @@ __all__ = ["Backbone", "Json", "Quiet", "Runtime", "Seed", "Workers"]
 Backbone = Annotated[
     str,
     typer.Option(
-        help="The pretrained network: tf_efficientnet_lite0, or the slower, better lite2."
+        help="The pretrained network: tf_efficientnet_lite0, or the larger tf_efficientnet_lite2."
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same answer.")]

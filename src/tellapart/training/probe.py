@@ -12,7 +12,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from tellapart.data.ordered_map import ordered_map
 from tellapart.training.logistic import Array, Indices, Sketch, covariance_sketch, softmax, solve
@@ -93,6 +92,8 @@ def fit_probe(
     the first on, it takes. With `balanced`, every class weighs the same. `workers` groups of problems
     are solved at a time, each by one thread, so that the answer does not depend on their number.
     """
+    from threadpoolctl import threadpool_limits  # a run that only predicts does without
+
     plan = _Plan(targets, classes, folds, balanced)
     with threadpool_limits(1, user_api="blas"):
         spaces = _spaces(features, widths, plan, seed)
