@@ -57,3 +57,29 @@ def write_picture() -> WritePicture:
         return path
 
     return write
+
+
+@pytest.fixture
+def loopback_is_public(monkeypatch):
+    """For gathering in this process: 127.0.0.1 alone counts as public."""
+    from tellapart.data.gather import addresses
+
+    refusal = addresses.refusal
+    monkeypatch.setattr(addresses, "refusal", lambda a: "" if a == "127.0.0.1" else refusal(a))
+
+
+@pytest.fixture
+def get(loopback_is_public, monkeypatch, tmp_path):
+    """`get(urls, into=tmp_path / "data", label="cat", **options)` gathers with short waits before
+    retries, and gives the receipt's rows by URL."""
+    from tellapart import gather
+    from tellapart.data.gather import session
+
+    monkeypatch.setattr(session, "_BACKOFF", 0.01)
+
+    def ask(urls, into=None, label="cat", **options):
+        options = {"timeout": 5.0, "min_side": 16, **options}
+        gathered = gather({label: list(urls)}, into or tmp_path / "data", **options)
+        return {row.url: row for row in gathered.receipt.rows}
+
+    return ask

@@ -15,43 +15,54 @@ __version__ = "0.1.0"
 _PLACES = {
     "BACKBONES": "tellapart.model.backbones",
     "Dataset": "tellapart.data.dataset",
+    "Gathered": "tellapart.data.gather.gather",
     "Metrics": "tellapart.evaluation.metrics",
     "Prediction": "tellapart.ship.predictor",
     "Predictor": "tellapart.ship.predictor",
     "PreprocessSpec": "tellapart.model.preprocess",
+    "Receipt": "tellapart.data.receipt",
     "Run": "tellapart.training.run",
     "TellapartError": "tellapart.errors",
     "TrainOptions": "tellapart.training.train",
     "draw_gallery": "tellapart.data.gallery",
     "evaluate": "tellapart.evaluation.metrics",
+    "gather": "tellapart.data.gather.gather",
     "load": "tellapart.ship.predictor",
     "open_dataset": "tellapart.training.train",
     "open_image": "tellapart.data.images",
     "train": "tellapart.training.train",
+    "verify": "tellapart.data.gather.verify",
 }
 
 __all__ = [
     "BACKBONES",
     "Dataset",
+    "Gathered",
     "Metrics",
     "Prediction",
     "Predictor",
     "PreprocessSpec",
+    "Receipt",
     "Run",
     "TellapartError",
     "TrainOptions",
     "draw_gallery",
     "evaluate",
+    "gather",
     "load",
     "open_dataset",
     "open_image",
     "train",
+    "verify",
 ]
 
 if TYPE_CHECKING:
     from tellapart.data.dataset import Dataset
     from tellapart.data.gallery import draw_gallery
+    from tellapart.data.gather.gather import Gathered, gather
+    from tellapart.data.gather.verify import verify
     from tellapart.data.images import open_image
+    from tellapart.data.receipt import Receipt
     from tellapart.errors import TellapartError
     from tellapart.evaluation.metrics import Metrics, evaluate
     from tellapart.model.backbones import BACKBONES

@@ -79,7 +79,14 @@ class RunError(TellapartError):
     """A run folder is missing, incomplete, or holds another run."""
 
 
-_EXTRAS = {"pandas": "train", "onnx": "train", "safetensors": "train", "threadpoolctl": "train"}
+_EXTRAS = {
+    "aiohttp": "train",
+    "yarl": "train",
+    "pandas": "train",
+    "onnx": "train",
+    "safetensors": "train",
+    "threadpoolctl": "train",
+}
 
 
 class MissingExtra(TellapartError, ImportError):

@@ -8,7 +8,18 @@ import time
 
 import pytest
 
-HEAVY = {"onnxruntime", "onnx", "pandas", "sklearn", "scipy", "numpy", "PIL", "torch", "openvino"}
+HEAVY = {
+    "onnxruntime",
+    "onnx",
+    "pandas",
+    "sklearn",
+    "scipy",
+    "numpy",
+    "PIL",
+    "torch",
+    "openvino",
+    "aiohttp",
+}
 
 
 def loaded_output(code: str) -> str:
@@ -30,6 +41,7 @@ def loaded_by(code: str) -> set[str]:
         "import tellapart.cli.main",
         "from tellapart.cli.main import app\ntry: app(['--help'])\nexcept SystemExit: pass",
         "from tellapart.cli.main import app\ntry: app(['train', '--help'])\nexcept SystemExit: pass",
+        "from tellapart.cli.main import app\ntry: app(['gather', '--help'])\nexcept SystemExit: pass",
     ],
 )
 def test_nothing_heavy_is_loaded(code):
@@ -90,7 +102,7 @@ def test_every_command_shows_examples():
 
     from tellapart.cli.main import app
 
-    for command in ("train", "predict", "gallery", "demo"):
+    for command in ("gather", "verify", "train", "predict", "gallery", "demo"):
         shown = CliRunner().invoke(app, [command, "--help"]).output
         assert f"tellapart {command}" in shown
         assert "Example" in shown

@@ -9,9 +9,11 @@ import typer
 
 from tellapart.cli.demo import demo
 from tellapart.cli.gallery import gallery
+from tellapart.cli.gather import gather
 from tellapart.cli.messages import problem, say
 from tellapart.cli.predict import predict
 from tellapart.cli.train import train
+from tellapart.cli.verify import verify
 from tellapart.errors import MissingExtra, TellapartError, UsageError
 
 __all__ = ["app", "main"]
@@ -26,6 +28,8 @@ app = typer.Typer(
     epilog="Start with: tellapart demo, or on your own pictures: tellapart train FOLDER",
 )
 app.command(short_help="The main job in a minute, on drawn pictures.")(demo)
+app.command(short_help="Download pictures from lists of links.")(gather)
+app.command(short_help="Check the pictures of a folder.")(verify)
 app.command(short_help="Train a classifier and measure it.")(train)
 app.command(short_help="Tell what new pictures show.")(predict)
 app.command(short_help="Draw a data set to try things on.")(gallery)

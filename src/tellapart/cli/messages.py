@@ -3,14 +3,21 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-__all__ = ["plain", "problem", "progress_bars", "say"]
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+__all__ = ["class_bars", "plain", "problem", "progress_bars", "say"]
+
+_MOST_BARS = 12
 
 _STAGES = {
     "draw": "Drawing",
     "read": "Reading",
     "embed": "Embedding",
     "probe": "Cross-validating",
+    "verify": "Verifying",
 }
 
 
@@ -44,26 +51,7 @@ def progress_bars(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     if quiet:
         yield lambda stage, done, total: None
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskID,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description:<17}"),
-        BarColumn(bar_width=32),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    bars = Progress(*columns, console=Console(stderr=True))
+    bars = _bars()
     tasks: dict[str, TaskID] = {}
 
     def report(stage: str, done: int, total: int) -> None:
@@ -71,13 +59,75 @@ def progress_bars(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
             bars.start()
         if stage not in tasks:
             tasks[stage] = bars.add_task(_STAGES.get(stage, stage), total=total, rate="")
-        task = bars.tasks[tasks[stage]]
-        speed = task.finished_speed or task.speed
-        rate = f"{speed:,.0f} images/s" if speed and stage != "probe" else ""
-        bars.update(task.id, completed=done, total=total, rate=rate)
+        unit = "" if stage == "probe" else "images/s"
+        _advance(bars, tasks[stage], done, total, unit)
 
     try:
         yield report
     finally:
         if tasks:
             bars.stop()
+
+
+@contextmanager
+def class_bars(quiet: bool) -> Iterator[Callable[[str, int, int, int], None]]:
+    """A callback `progress(class, done, total, lost)` that draws a bar per class, or one bar for all where
+    there are many."""
+    if quiet:
+        yield lambda label, done, total, lost: None
+        return
+    bars = _bars()
+    tasks: dict[str, TaskID] = {}
+    seen: dict[str, tuple[int, int, int]] = {}
+
+    def report(label: str, done: int, total: int, lost: int) -> None:
+        if not seen:
+            bars.start()
+        seen[label] = (done, total, lost)
+        if len(seen) > _MOST_BARS:
+            for task in [tasks.pop(name) for name in list(tasks) if name != ""]:
+                bars.remove_task(task)
+            label = ""
+            done, total, lost = (sum(column) for column in zip(*seen.values(), strict=True))
+        if label not in tasks:
+            name = plain(label)[:17] if label else f"{len(seen)} classes"
+            tasks[label] = bars.add_task(name.replace("[", "\\["), total=total, rate="")
+        failures = f"{lost:,} lost" if lost else ""
+        _advance(bars, tasks[label], done, total, "links/s", failures)
+
+    try:
+        yield report
+    finally:
+        if seen:
+            bars.stop()
+
+
+def _bars() -> "Progress":
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description:<17}"),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+def _advance(
+    bars: "Progress", number: "TaskID", done: int, total: int, unit: str, more: str = ""
+) -> None:
+    task = bars.tasks[bars.task_ids.index(number)]
+    speed = task.finished_speed or task.speed
+    rate = f"{speed:,.0f} {unit}" if speed and unit else ""
+    bars.update(number, completed=done, total=total, rate=", ".join(filter(None, (rate, more))))

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Backbone", "Json", "Quiet", "Runtime", "Seed", "Workers"]
+__all__ = ["Backbone", "Conflicts", "Json", "MinSide", "Quiet", "Runtime", "Seed", "Workers"]
 
 Backbone = Annotated[
     str,
@@ -18,4 +18,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Runtime = Annotated[str, typer.Option(help="What computes: onnxruntime or openvino.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Pictures at a time; all CPUs by default.")
+]
+MinSide = Annotated[
+    int, typer.Option(min=1, help="Pictures with a shorter side, in px, are refused.")
+]
+Conflicts = Annotated[
+    str | None,
+    typer.Option(help="A picture in two classes: keep it in each, drop it, or keep the first."),
 ]

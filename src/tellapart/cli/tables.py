@@ -10,12 +10,20 @@ from rich.text import Text
 from tellapart.cli.messages import plain
 
 if TYPE_CHECKING:
+    from tellapart.data.receipt import Receipt
     from tellapart.evaluation.metrics import Metrics
     from tellapart.training.run import Run
 
-__all__ = ["print_run"]
+__all__ = ["print_receipt", "print_run"]
 
 _MOST_ROWS = 30
+_STATUSES = {
+    "ok": "stored",
+    "duplicate": "the same again",
+    "conflict": "in two classes",
+    "failed": "lost",
+    "skipped": "not asked for",
+}
 _NAMES = {
     "out_of_fold": "out of fold (training part)",
     "valid": "validation",
@@ -44,6 +52,31 @@ def print_run(run: "Run") -> None:
         )
     )
     console.print(Text(f"Seconds: {stages} ({run.info['computed']} pictures newly embedded)"))
+
+
+def print_receipt(receipt: "Receipt", what: str) -> None:
+    """For each class how many of `what` became what, and why some were lost."""
+    console = Console(soft_wrap=False)
+    statuses = [s for s in _STATUSES if s == "ok" or any(n[s] for n in receipt.counts.values())]
+    table = _table("What became of them", ["class", what, *(_STATUSES[s] for s in statuses)])
+    counts = list(receipt.counts.items())
+    for label, n in counts[:_MOST_ROWS]:
+        table.add_row(
+            Text(plain(label)), *(f"{x:,}" for x in (n.total(), *(n[s] for s in statuses)))
+        )
+    if len(counts) > _MOST_ROWS:
+        table.add_row(f"… {len(counts) - _MOST_ROWS} more in {receipt.file.name}")
+    if len(counts) > 1:
+        totals = (sum(n[s] for _, n in counts) for s in statuses)
+        table.add_section()
+        table.add_row("all", f"{len(receipt.rows):,}", *(f"{x:,}" for x in totals))
+    console.print(table)
+    if reasons := receipt.reasons:
+        table = _table("Why some were lost", ["reason", "n"])
+        table.add_column("for instance", overflow="ellipsis", no_wrap=True)
+        for reason, count, example in reasons[:_MOST_ROWS]:
+            table.add_row(Text(plain(reason)), f"{count:,}", Text(plain(example)))
+        console.print(table)
 
 
 def _metrics_table(metrics: "dict[str, Metrics]") -> Table:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tellapart.data.csv_table import read_csv_table
 from tellapart.data.failure import Failure
 from tellapart.data.hashing import sha256_of_files
+from tellapart.data.receipt import Receipt, is_receipt, read_receipt
 from tellapart.data.scan import SPLITS, scan_folder
 from tellapart.data.split import deal, group_rows
 from tellapart.errors import DatasetError, UsageError
@@ -101,12 +102,35 @@ class Dataset:
     ) -> "Dataset":
         """From a CSV file with the columns `name,label` (or `path`, and `split`, `group` if known).
 
-        Paths are relative to `root`, by default the folder of the file.
+        Paths are relative to `root`, by default the folder of the file. A receipt of `tellapart gather`
+        or `verify` gives the pictures that it calls ok.
         """
+        if is_receipt(Path(file)):
+            receipt = Receipt(Path(file), tuple(read_receipt(Path(file)).values()))
+            received = cls.from_receipt(receipt, root=root)
+            return received if valid_pct is None else received.with_split(valid_pct, seed=seed)
         rows, failures = read_csv_table(Path(file))
         base = Path(file).parent if root is None else Path(root)
         dataset = cls.from_rows(base, rows, failures=failures)
         return dataset if valid_pct is None else dataset.with_split(valid_pct, seed=seed)
+
+    @classmethod
+    def from_receipt(cls, receipt: Receipt, *, root: str | Path | None = None) -> "Dataset":
+        """The pictures that a receipt calls ok, with the further column `source_url`.
+
+        What it says was lost is not repeated as failures; its counts stand in the receipt.
+        """
+        rows = [
+            {
+                "path": row.path, "label": row.label, "sha256": row.sha256, "source_url": row.url,
+                "split": row.split,
+            }
+            for row in receipt.stored
+        ]  # fmt: skip
+        dataset = cls.from_rows(receipt.file.parent if root is None else root, rows)
+        urls = {row["path"]: row["source_url"] for row in rows}
+        source = pd.Series([urls[path] for path in dataset.paths], dtype=object)
+        return replace(dataset, table=dataset.table.assign(source_url=source))
 
     def __len__(self) -> int:
         return len(self.table)

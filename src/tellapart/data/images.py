@@ -9,7 +9,7 @@ networks were trained without.
 import stat
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,17 @@ from PIL import (  # the plugins are imported to be registered, and no others
 
 from tellapart.errors import ImageError
 
-__all__ = ["EXTENSIONS", "decode", "looks_like_image", "open_image", "read_bytes", "upright_rgb"]
+__all__ = [
+    "EXTENSIONS",
+    "Picture",
+    "check_head",
+    "decode",
+    "looks_like_image",
+    "open_image",
+    "read_bytes",
+    "read_picture",
+    "upright_rgb",
+]
 
 FORMATS: Final = tuple(  # AVIF is missing from some builds of Pillow
     name for name in "JPEG PNG WEBP GIF BMP TIFF AVIF PPM ICO".split() if name in Image.OPEN
@@ -98,16 +108,45 @@ def decode(
 
     Raises ImageError with the reason `not an image`, `truncated`, `too many pixels` or `damaged`.
     """
+    return read_picture(BytesIO(content), name, shorter_side=shorter_side).pixels
+
+
+class Picture(NamedTuple):
+    """A decoded picture: upright RGB pixels, perhaps at a smaller scale, the name of its format, its
+    whole size in px, upright, and whether it is plain: RGB or grey and upright as it is stored."""
+
+    pixels: Image.Image
+    format: str
+    width: int
+    height: int
+    plain: bool
+
+
+def read_picture(
+    source: BinaryIO, name: str = "picture", *, shorter_side: int | None = None
+) -> Picture:
+    """Like `decode`, from an open file, which is read in pieces where the format allows it.
+
+    Every byte of the picture is looked at, at a smaller scale too, so that a truncated file is found.
+    """
     try:
-        with Image.open(BytesIO(content), formats=FORMATS) as image:
+        with Image.open(source, formats=FORMATS) as image:
             _check_size(image, name)
+            width, height = image.size
             if shorter_side is not None and image.format == "JPEG":
                 _draft(image, round(shorter_side * _DRAFT_RESERVE))
-            return upright_rgb(image, name)
+            pixels = upright_rgb(image, name)
+            orientation = _orientation(image)
+            if orientation >= 5:
+                width, height = height, width
+            plain = orientation == 1 and not image.has_transparency_data
+            plain = plain and image.mode in ("RGB", "L")
+            return Picture(pixels, image.format or "", width, height, plain)
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise ImageError(name, "not an image", _seems(content)) from None
+        source.seek(0)
+        raise ImageError(name, "not an image", _seems(source.read(256))) from None
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
         raise _damaged(name, error) from None
 
@@ -141,6 +180,13 @@ def looks_like_image(path: Path) -> bool:
     return head.startswith(_SIGNATURES) or head[8:12] == b"WEBP" or head[4:12] == b"ftypavif"
 
 
+def check_head(head: bytes, name: str = "picture") -> None:
+    """Raises ImageError where a file that begins with these bytes, 16 or more, cannot be a picture."""
+    accepts = (Image.OPEN[kind][1] for kind in FORMATS)
+    if not any(accept is None or accept(head[:16]) is True for accept in accepts):
+        raise ImageError(name, "not an image", _seems(head))
+
+
 def _check_size(image: Image.Image, name: str) -> None:
     width, height = image.size
     if width * height > MOST_PIXELS:
@@ -155,11 +201,17 @@ def _draft(image: ImageFile.ImageFile | Image.Image, shorter: int) -> None:
         image.draft(None, (round(image.width / scale), round(image.height / scale)))
 
 
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged EXIF says nothing about the pixels
+        return 1
+
+
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        return ImageOps.exif_transpose(image) if orientation != 1 else image
-    except Exception:  # damaged EXIF says nothing about the pixels
+        return ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
+    except Exception:
         return image
 
 
