@@ -175,8 +175,10 @@ def take_turn(contender: Contender, lists: tuple[Path, Path], server: int, scrat
 
 
 def fetch(contender: Contender, links: Path, count: int, scratch: Path) -> Cost:
-    """One run into a fresh folder, where each link must have become a picture."""
-    into = scratch / "into"
+    """One run into a fresh folder, where each link must have become a picture. It stays until the end:
+    ext4 makes new files slowly for a while after many were deleted."""
+    into = Path(tempfile.mkdtemp(dir=scratch)) / "into"
+    os.sync()
     environment = {
         **os.environ,
         "TELLAPART_CACHE": str(scratch / "cache"),
@@ -189,7 +191,6 @@ def fetch(contender: Contender, links: Path, count: int, scratch: Path) -> Cost:
     found = sum(1 for path in into.rglob("*") if path.suffix in (".jpg", ".jpeg"))
     if found != count:
         sys.exit(f"{contender.name} stored {found} pictures of {count}")
-    shutil.rmtree(into)
     shutil.rmtree(scratch / "cache", ignore_errors=True)
     return cost
 

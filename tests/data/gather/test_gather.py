@@ -4,7 +4,10 @@ import asyncio
 import csv
 import hashlib
 import os
+import shutil
+import subprocess
 import threading
+import time
 import tracemalloc
 from io import BytesIO
 from pathlib import Path
@@ -461,29 +464,73 @@ def test_works_where_an_event_loop_is_running(loopback_is_public, tmp_path):
     assert not [t for t in threading.enumerate() if t.name.startswith("tellapart")]
 
 
-def test_a_full_disk_ends_the_work_and_keeps_what_came(get, tmp_path, monkeypatch):
-    from tellapart.data.gather import session
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk with room for about ten pictures."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small disk can be mounted by root alone")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
 
-    count = 0
-    keep = session.keep
 
-    def full(*arguments):
-        nonlocal count
-        count += 1
-        if count > 3:
-            raise OSError(28, os.strerror(28))
-        keep(*arguments)
-
-    with Server({"/many/*": many(9)}) as server:
-        urls = [server.url(f"/many/{n}.jpg") for n in range(9)]
-        monkeypatch.setattr(session, "keep", full)
+def test_a_full_disk_ends_the_work_and_keeps_what_came(get, small_disk):
+    with Server({"/many/*": many(40)}) as server:
+        urls = [server.url(f"/many/{n}.jpg") for n in range(40)]
         with pytest.raises(DatasetError, match="No space left"):
-            get(urls, concurrency=1)
-        monkeypatch.setattr(session, "keep", keep)
-        rows = get(urls)
-        assert [row.status for row in rows.values()] == ["ok"] * 9
-        assert sorted(server.hits.values()) == [1] * 8 + [2]
-    assert not list((tmp_path / "data").glob(".*"))
+            get(urls, into=small_disk / "data")
+        came = {path.name for path in (small_disk / "data" / "cat").iterdir()}
+        assert 3 <= len(came) < 20
+        for path in (small_disk / "data" / "cat").iterdir():
+            tellapart.open_image(path)
+        subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
+        rows = get(urls, into=small_disk / "data")
+        assert [row.status for row in rows.values()] == ["ok"] * 40
+        again = [target for target, hits in server.hits.items() if hits > 1]
+        assert len(again) <= 40 - len(came) + 4  # those on their way when it was full
+    assert not list((small_disk / "data").glob(".*"))
+
+
+def test_a_folder_that_cannot_be_written_ends_the_work(get, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "cat").write_text("somebody's file")
+    with (
+        Server({"/*": picture()}) as server,
+        pytest.raises(DatasetError, match="cannot be written"),
+    ):
+        get([server.url("/a")])
+    assert (tmp_path / "data" / "cat").read_text() == "somebody's file"
+
+
+def workers():
+    """The processes that verify pictures for this one."""
+    children = Path(f"/proc/{os.getpid()}/task")
+    numbers = [n for task in children.iterdir() for n in (task / "children").read_text().split()]
+    lines = {int(n): Path(f"/proc/{n}/cmdline").read_bytes() for n in numbers}
+    return [n for n, line in lines.items() if b"tellapart.data.gather.worker" in line]
+
+
+def test_a_crash_of_a_decoder_takes_no_other_picture_along(get):
+    killed = []
+
+    def kill():
+        while len(killed) < 3:
+            killed.extend(number for number in workers() if not os.kill(number, 9))
+            time.sleep(0.3)
+
+    with Server({"/many/*": slow(0.02, many(120))}) as server:
+        thread = threading.Thread(target=kill)
+        thread.start()
+        rows = get([server.url(f"/many/{n}.jpg") for n in range(120)])
+        thread.join()
+        assert server.hits.total() == 120
+    lost = [row for row in rows.values() if row.status != "ok"]
+    assert len(killed) >= 3
+    assert len(lost) <= 2
+    assert all(row.reason == "damaged" for row in lost)
+    assert not workers()
 
 
 def test_two_at_once_in_one_folder(get, tmp_path):

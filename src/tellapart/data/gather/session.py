@@ -1,12 +1,12 @@
-"""All links, side by side: one event loop that asks, threads that decode, a row when each has ended."""
+"""All links, side by side: one event loop that asks, processes that decode, a row when each has ended."""
 
 import asyncio
 import random
+import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from io import BytesIO
 from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,9 +16,9 @@ import aiohttp
 from tellapart.data.gather.fetch import Body, Fault, Redirect, fetch, new_session, unwritable
 from tellapart.data.gather.options import GatherOptions
 from tellapart.data.gather.schedule import Ask, Schedule
-from tellapart.data.gather.store import Verified, keep, verify_picture
+from tellapart.data.gather.store import Verified
+from tellapart.data.gather.verifiers import Verifiers
 from tellapart.data.receipt import ReceiptRow
-from tellapart.errors import ImageError
 
 __all__ = ["Session", "host_of"]
 
@@ -53,20 +53,22 @@ class Session:
     _stopping: bool = field(init=False, default=False)
     _loop: asyncio.AbstractEventLoop | None = field(init=False, default=None)
     _wake: asyncio.Event = field(init=False, default_factory=asyncio.Event)
-    _pool: ThreadPoolExecutor = field(init=False)
-    _numbers: "count[int]" = field(init=False, default_factory=count)
+    _verifiers: Verifiers = field(init=False)
+    _names: Iterator[str] = field(init=False)
 
     async def run(self) -> None:
         """Until every ask has ended, or it was stopped."""
         self._loop = asyncio.get_running_loop()
         # Names are looked up in threads: six, as is usual, would wait for six slow name servers.
         self._loop.set_default_executor(ThreadPoolExecutor(min(32, self.options.concurrency)))
+        # Of this run alone: a worker of one that was killed may still be writing.
+        self._names = map(f"{secrets.token_hex(4)}-{{}}".format, count())
         self._schedule = Schedule(self.options.per_host, self._loop.time)
         for ask in () if self._stopping else self.asks:
             self._put_afresh(ask)
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="tellapart") as self._pool:
-            async with new_session(self.options) as session:
-                await self._dispatch(session)
+        processes = min(self.workers, max(1, len(self.asks)))
+        async with Verifiers(processes) as self._verifiers, new_session(self.options) as session:
+            await self._dispatch(session)
         if self._fatal is not None:
             raise self._fatal
 
@@ -110,7 +112,7 @@ class Session:
         """One request of an ask, and what follows from its answer."""
         assert self._loop is not None
         host = ask.host
-        part = self.parts / str(next(self._numbers))
+        part = self.parts / next(self._names)
         ask.started = ask.started or time.monotonic()
         ask.tries += not ask.redirects
         try:
@@ -118,36 +120,25 @@ class Session:
             if isinstance(answer, Redirect):
                 self._follow(ask, answer)
             else:
-                store = self._store
-                facts = await self._loop.run_in_executor(self._pool, store, ask, answer, part)
-                self._end(ask, answer, facts)
+                await self._store(ask, answer, part)
         except Fault as fault:
             self._meet(ask, fault)
         finally:
             self._schedule.give_back(host)
 
-    def _store(self, ask: Ask, body: Body, part: Path) -> Verified:
-        """In a thread: verify the body and put it where it belongs."""
-        source = part.open("rb") if body.content is None else BytesIO(body.content)
-        try:
-            with source:
-                facts, copy = verify_picture(
-                    source, body.size, ask.request, max_size=self.options.max_size
-                )
-        except ImageError as error:
-            part.unlink(missing_ok=True)
-            status, size = body.http_status, body.size
-            raise Fault(error.reason, error.detail, http_status=status, size=size) from None
-        if facts.is_small(self.options.min_side):
-            part.unlink(missing_ok=True)
-            return replace(facts, suffix="")
+    async def _store(self, ask: Ask, body: Body, part: Path) -> None:
+        """Have the body verified and put where it belongs, and write down what came of it."""
         classes = dict.fromkeys(link.label for link in ask.links)
-        places = [self.into / label / f"{facts.sha256}{facts.suffix}" for label in classes]
-        try:
-            keep(part, copy or body.content, places)
-        except OSError as error:
-            raise unwritable(self.into, error) from None
-        return facts
+        folders = [self.into / label for label in classes]
+        what, *rest = await self._verifiers.store(
+            body.content, ask.request, part, folders, self.options.max_size, self.options.min_side
+        )
+        if what == "disk":
+            raise unwritable(self.into, OSError(None, *rest))
+        if what == "bad":
+            reason, detail = rest
+            raise Fault(reason, detail, http_status=body.http_status, size=body.size)
+        self._end(ask, body, Verified(*rest), small=what == "small")
 
     def _follow(self, ask: Ask, redirect: Redirect) -> None:
         if ask.redirects >= _MOST_REDIRECTS:
@@ -176,12 +167,12 @@ class Session:
         row = _row_of(ask, "failed", fault.reason, fault.http_status, detail, size=fault.size)
         self._write(ask, row)
 
-    def _end(self, ask: Ask, body: Body, facts: Verified) -> None:
+    def _end(self, ask: Ask, body: Body, facts: Verified, *, small: bool) -> None:
         row = replace(
             _row_of(ask, "ok", "", body.http_status, "", size=facts.bytes),
             width=facts.width, height=facts.height, sha256=facts.sha256,
         )  # fmt: skip
-        if not facts.suffix:
+        if small:
             text = (
                 f"{facts.width} × {facts.height} px; at least {self.options.min_side} are asked for"
             )
