@@ -40,6 +40,7 @@ bench: $(VENV)/.train $(VENV)/.openvino peers
 	$(VENV)/bin/python benchmarks/embed.py
 	$(VENV)/bin/python benchmarks/embed.py --runtime openvino
 	$(VENV)/bin/python benchmarks/accuracy.py
+	$(VENV)/bin/python benchmarks/gather.py
 
 peers: $(PEERS)/.installed
 
@@ -65,5 +66,5 @@ $(VENV)/.tests $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: pyproject.toml | $(VENV)
 # torch, torchvision and timm are asked for together and unpinned, so that pip finds a matching set.
 $(PEERS)/.installed:
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check torch torchvision timm fastai
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check torch torchvision timm fastai img2dataset
 	touch $@

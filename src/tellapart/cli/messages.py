@@ -77,23 +77,24 @@ def class_bars(quiet: bool) -> Iterator[Callable[[str, int, int, int], None]]:
         yield lambda label, done, total, lost: None
         return
     bars = _bars()
-    tasks: dict[str, TaskID] = {}
+    tasks: dict[str | None, TaskID] = {}  # None: all classes
     seen: dict[str, tuple[int, int, int]] = {}
 
     def report(label: str, done: int, total: int, lost: int) -> None:
         if not seen:
             bars.start()
         seen[label] = (done, total, lost)
+        bar: str | None = label
         if len(seen) > _MOST_BARS:
-            for task in [tasks.pop(name) for name in list(tasks) if name != ""]:
-                bars.remove_task(task)
-            label = ""
+            for name in [name for name in tasks if name is not None]:
+                bars.remove_task(tasks.pop(name))
+            bar = None
             done, total, lost = (sum(column) for column in zip(*seen.values(), strict=True))
-        if label not in tasks:
-            name = plain(label)[:17] if label else f"{len(seen)} classes"
-            tasks[label] = bars.add_task(name.replace("[", "\\["), total=total, rate="")
+        if bar not in tasks:
+            name = "all classes" if bar is None else plain(bar)[:17] or "(no class)"
+            tasks[bar] = bars.add_task(name.replace("[", "\\["), total=total, rate="")
         failures = f"{lost:,} lost" if lost else ""
-        _advance(bars, tasks[label], done, total, "links/s", failures)
+        _advance(bars, tasks[bar], done, total, "links/s", failures)
 
     try:
         yield report

@@ -18,11 +18,13 @@ __all__ = ["print_receipt", "print_run"]
 
 _MOST_ROWS = 30
 _STATUSES = {
-    "ok": "stored",
     "duplicate": "the same again",
     "conflict": "in two classes",
-    "failed": "lost",
     "skipped": "not asked for",
+}
+_OUTCOMES = {
+    "links": {"ok": "stored", "failed": "lost"},
+    "pictures": {"ok": "good", "failed": "bad"},
 }
 _NAMES = {
     "out_of_fold": "out of fold (training part)",
@@ -55,10 +57,13 @@ def print_run(run: "Run") -> None:
 
 
 def print_receipt(receipt: "Receipt", what: str) -> None:
-    """For each class how many of `what` became what, and why some were lost."""
+    """For each class how many of `what` (links or pictures) became what, and why some are lost."""
+    from tellapart.data.receipt import STATUSES
+
     console = Console(soft_wrap=False)
-    statuses = [s for s in _STATUSES if s == "ok" or any(n[s] for n in receipt.counts.values())]
-    table = _table("What became of them", ["class", what, *(_STATUSES[s] for s in statuses)])
+    names = {**_STATUSES, **_OUTCOMES[what]}
+    statuses = [s for s in STATUSES if s == "ok" or any(n[s] for n in receipt.counts.values())]
+    table = _table("What became of them", ["class", what, *(names[s] for s in statuses)])
     counts = list(receipt.counts.items())
     for label, n in counts[:_MOST_ROWS]:
         table.add_row(
@@ -72,7 +77,7 @@ def print_receipt(receipt: "Receipt", what: str) -> None:
         table.add_row("all", f"{len(receipt.rows):,}", *(f"{x:,}" for x in totals))
     console.print(table)
     if reasons := receipt.reasons:
-        table = _table("Why some were lost", ["reason", "n"])
+        table = _table(f"Why some are {names['failed']}", ["reason", "n"])
         table.add_column("for instance", overflow="ellipsis", no_wrap=True)
         for reason, count, example in reasons[:_MOST_ROWS]:
             table.add_row(Text(plain(reason)), f"{count:,}", Text(plain(example)))

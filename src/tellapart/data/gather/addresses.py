@@ -7,7 +7,7 @@ address it will connect to: whatever name, spelling, redirect or second answer l
 """
 
 import socket
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
 __all__ = ["REFUSED", "open_guarded_socket", "refusal"]
@@ -15,6 +15,11 @@ __all__ = ["REFUSED", "open_guarded_socket", "refusal"]
 REFUSED = "private address"
 
 _NAT64 = IPv6Network("64:ff9b::/96")
+# Of IANA's registries of special addresses, what older versions of `ipaddress` take for public.
+_SPECIAL = tuple(
+    ip_network(text)
+    for text in "192.0.0.0/24 192.88.99.0/24 64:ff9b:1::/48 3fff::/20 5f00::/16".split()
+)
 
 
 def refusal(address: str) -> str:
@@ -32,7 +37,8 @@ def refusal(address: str) -> str:
             return kind.replace("_", "-")
     if isinstance(found, IPv6Address) and found.is_site_local:
         return "site-local"
-    return "" if found.is_global else "not public"
+    public = found.is_global and not any(found in network for network in _SPECIAL)
+    return "" if public else "not public"
 
 
 def open_guarded_socket(address_info: tuple[Any, ...]) -> socket.socket:

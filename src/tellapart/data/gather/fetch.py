@@ -23,12 +23,13 @@ import aiohttp
 from yarl import URL
 
 from tellapart.data.gather.addresses import REFUSED, open_guarded_socket
+from tellapart.data.gather.claim import unwritable
 from tellapart.data.gather.options import GatherOptions
 from tellapart.data.gather.robots import refused_by_robots
 from tellapart.data.gather.store import write_all
 from tellapart.data.gather.urls import BadLink, request_url
 from tellapart.data.images import check_head
-from tellapart.errors import DatasetError, ImageError
+from tellapart.errors import ImageError
 
 __all__ = ["Body", "Fault", "Redirect", "fetch", "is_passing"]
 
@@ -184,14 +185,6 @@ class _Sink:
             self._file.close()
         if self._file is not None and kind is not None:
             self._path.unlink(missing_ok=True)
-
-
-def unwritable(folder: Path, error: OSError) -> DatasetError:
-    """The error that ends the work: a full disk, a folder that may not be written to."""
-    return DatasetError(
-        f"{folder} cannot be written: {error.strerror or error}. What came before is kept; "
-        "make room or allow writing, and run the same command again."
-    )
 
 
 class _Inflate:

@@ -1,14 +1,10 @@
 """The verb: lists of links in, verified pictures in class folders and a receipt out."""
 
 import asyncio
-import fcntl
 import logging
-import os
-import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,14 +12,14 @@ from typing import NamedTuple
 from tellapart.data.cpus import cpu_count
 from tellapart.data.dataset import Dataset
 from tellapart.data.gather.addresses import REFUSED
-from tellapart.data.gather.fetch import is_passing, unwritable
+from tellapart.data.gather.claim import claimed
+from tellapart.data.gather.fetch import is_passing
 from tellapart.data.gather.links import Link, read_links
 from tellapart.data.gather.options import GatherOptions
 from tellapart.data.gather.schedule import Ask
 from tellapart.data.gather.session import Session
 from tellapart.data.gather.settle import arrange, is_there, judge, placeholders
 from tellapart.data.receipt import Receipt, ReceiptLog, ReceiptRow, read_receipt, write_receipt
-from tellapart.errors import DatasetError
 
 __all__ = ["RECEIPT", "REMOVED", "Gathered", "Sources", "gather"]
 
@@ -32,7 +28,6 @@ Progress = Callable[[str, int, int, int], None]
 
 RECEIPT = "receipt.csv"
 _log = logging.getLogger(__name__)
-_PARTS = ".parts"
 REMOVED = "removed by hand"
 _BEYOND = "beyond max-per-class"
 
@@ -98,8 +93,8 @@ def gather(
     )  # fmt: skip
     links, notes = read_links(sources)
     folder = Path(into)
-    with _claimed(folder):
-        work = _Work(folder, links, options, progress or (lambda *_: None))
+    with claimed(folder) as parts:
+        work = _Work(folder, parts, links, options, progress or (lambda *_: None))
         work.plan()
         interrupted = work.ask(workers or cpu_count())
         receipt = work.finish(notes)
@@ -108,36 +103,12 @@ def gather(
     return Gathered(Dataset.from_receipt(receipt), receipt)
 
 
-@contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
-    """The folder for one process alone, with a place for what is on its way."""
-    parts = folder / _PARTS
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise unwritable(folder, error) from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a kill lets go of it
-    except OSError:
-        os.close(handle)
-        raise DatasetError(f"another gather works in {folder}; wait for its end") from None
-    try:
-        shutil.rmtree(parts, ignore_errors=True)  # of a run that was killed
-        parts.mkdir()
-        yield
-    except OSError as error:
-        raise unwritable(folder, error) from None
-    finally:
-        shutil.rmtree(parts, ignore_errors=True)
-        os.close(handle)
-
-
 @dataclass
 class _Work:
     """One call: what was there, what is to be asked, what came."""
 
     into: Path
+    parts: Path
     links: list[Link]
     options: GatherOptions
     progress: Progress
@@ -195,7 +166,7 @@ class _Work:
                     self.progress(label, self.done[label], self.total[label], self.lost[label])
 
             asks = list(self.asks.values())
-            session = Session(self.into, self.into / _PARTS, asks, self.options, workers, ended)
+            session = Session(self.into, self.parts, asks, self.options, workers, ended)
             return _run_aside(session)
 
     def finish(self, notes: Sequence[str]) -> Receipt:

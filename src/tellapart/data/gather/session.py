@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from tellapart.data.gather.fetch import Body, Fault, Redirect, fetch, new_session, unwritable
+from tellapart.data.gather.claim import unwritable
+from tellapart.data.gather.fetch import Body, Fault, Redirect, fetch, new_session
 from tellapart.data.gather.options import GatherOptions
 from tellapart.data.gather.schedule import Ask, Schedule
 from tellapart.data.gather.store import Verified

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tellapart.data.cpus import cpu_count
 from tellapart.data.dataset import Dataset
+from tellapart.data.gather.claim import locked
 from tellapart.data.gather.gather import RECEIPT, REMOVED, Gathered
 from tellapart.data.gather.options import GatherOptions
 from tellapart.data.gather.settle import judge, placeholders
@@ -55,27 +56,27 @@ def verify(
     >>> dataset, receipt = verify("photos", copy_to="clean", max_size=500)  # doctest: +SKIP
     """
     options = GatherOptions(min_side=min_side, max_size=max_size, conflicts=conflicts)
-    root = Path(data)
+    root, workers = Path(data), workers or cpu_count()
     if max_size is not None and copy_to is None:
         raise UsageError("max_size is for copies: name a folder for them with copy_to")
     target = None if copy_to is None else _free(Path(copy_to), root)
-    found, notes = scan_folder(root)
-    found = sorted(found)  # which of two copies is kept does not depend on the disk's order
     file = root / RECEIPT if receipt is None else Path(receipt)
-    answers = []
-    check = partial(_check, root, options)
-    for answer in ordered_map(
-        check, [path for path, _, _ in found], workers=workers or cpu_count()
-    ):
-        answers.append(answer)
-        if progress is not None:
-            progress(len(answers), len(found))
-    rows = judge(_rows(found, answers, read_receipt(file)), conflicts)
-    write_receipt(file, rows)
+    found, notes = scan_folder(root)
+    found.sort()  # which of two copies is kept does not depend on the disk
+    with locked(root):
+        before = read_receipt(file)
+        answers = []
+        check = partial(_check, root, options)
+        for answer in ordered_map(check, [path for path, _, _ in found], workers=workers):
+            answers.append(answer)
+            if progress is not None:
+                progress(len(answers), len(found))
+        rows = judge(_rows(found, answers, before), conflicts)
+        write_receipt(file, rows)
     outcome = Receipt(file, tuple(rows), (*notes, *placeholders(rows)))
     if target is None:
         return Gathered(Dataset.from_receipt(outcome, root=root), outcome)
-    copied = _copy(root, target, outcome, options, workers or cpu_count())
+    copied = _copy(root, target, outcome, options, workers)
     return Gathered(Dataset.from_receipt(copied), outcome)
 
 
@@ -103,7 +104,7 @@ def _rows(
     paths = set()
     for (path, label, split), answer in zip(found, answers, strict=True):
         paths.add(path)
-        provenance = json.dumps({"split": split}) if split else ""
+        provenance = json.dumps({"split": split}, separators=(",", ":")) if split else ""
         own = [row for row in known.get(path, []) if row.label == label]
         own = own or [ReceiptRow("", label, "ok", path=path, provenance=provenance)]
         rows += [_with_facts(row, answer) for row in own]
