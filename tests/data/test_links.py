@@ -5,17 +5,15 @@ import csv
 import io
 import json
 import os
-import pickle
 import string
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from yarl import URL
 
 from tellapart.data.gather.links import Link, read_links
-from tellapart.data.gather.urls import BadLink, request_url
+from tellapart.data.gather.urls import request_url
 from tellapart.errors import DatasetError, UsageError
 
 CAT, DOG = "https://example.com/1.jpg", "https://example.com/2.jpg"
@@ -33,206 +31,6 @@ def asked(file: Path) -> list[tuple[str, str]]:
     assert notes == []
     assert [link.detail for link in links if link.reason or link.detail] == []
     return [(link.request, link.label) for link in links]
-
-
-# What is asked for.
-
-
-@pytest.mark.parametrize(
-    "link",
-    [
-        "https://example.com/a.jpg",
-        "http://example.com/",
-        "https://example.com/a%2fb%2Fc+d%20e?X-Amz-Signature=ab%2Bc%2f/==&x=%C3%BC&y=1+2",
-        "https://example.com/w_200,h_200;q=1/a'(1)!$*~.jpg?a[]=[1]&b?c=@:",
-        "https://example.com/fetch/https://example.org//b.jpg",
-        "https://example.com/a?x=1&amp;y=2",
-        "https://example.com/...jpg?a=/../b",
-        "https://user:pass%40word@example.com:8443/a",
-        "http://127.0.0.1:8080/a",
-        "http://[2001:db8::1]:8080/a",
-        "http://[::1]/",
-        "http://localhost/a",
-        "http://under_score.example.com./a",
-        "http://xn--exmple-cua.com/a",
-    ],
-)
-def test_what_is_valid_is_kept_to_the_letter(link: str) -> None:
-    assert request_url(link) == link
-
-
-@pytest.mark.parametrize(
-    ("link", "expected"),
-    [
-        ("HTTPS://Example.COM", "https://example.com/"),
-        ("https://example.com?a=B", "https://example.com/?a=B"),
-        ("https://example.com/a?", "https://example.com/a"),
-        ("https://example.com/A.jpg?B#top?c", "https://example.com/A.jpg?B"),
-        ("https://example.com#top", "https://example.com/"),
-        ("http://example.com:80/", "http://example.com/"),
-        ("https://example.com:443/", "https://example.com/"),
-        ("http://example.com:443/", "http://example.com:443/"),
-        ("http://example.com:/", "http://example.com/"),
-        ("http://example.com:008080/", "http://example.com:8080/"),
-        ("http://[2001:DB8::A]/", "http://[2001:db8::a]/"),
-        ("http://@example.com/", "http://example.com/"),
-        ("http://ü@b:c@example.com/", "http://%C3%BC%40b:c@example.com/"),
-        ("http://[@example.com/", "http://%5B@example.com/"),
-        # IDNA
-        ("https://Exämple.com/", "https://xn--exmple-cua.com/"),
-        ("https://straße.de/", "https://xn--strae-oqa.de/"),
-        ("https://例え。テスト/", "https://xn--r8jz45g.xn--zckzah/"),
-        ("http://１２７.0.0.1/", "http://127.0.0.1/"),  # what is checked is what is asked
-        # percent-encoding
-        ("https://example.com/ü.jpg?ü=é", "https://example.com/%C3%BC.jpg?%C3%BC=%C3%A9"),
-        ("https://example.com/u\u0308", "https://example.com/u%CC%88"),  # as it stands
-        ("https://example.com/😀", "https://example.com/%F0%9F%98%80"),
-        ("https://example.com/a b?c d", "https://example.com/a%20b?c%20d"),
-        ('https://example.com/"<>\\^`{|}', "https://example.com/%22%3C%3E%5C%5E%60%7B%7C%7D"),
-        ('https://example.com/?"<>\\^`{|}', "https://example.com/?%22%3C%3E%5C%5E%60%7B%7C%7D"),
-        ("https://example.com/100%", "https://example.com/100%25"),
-        ("https://example.com/%%41%4%zz%é", "https://example.com/%25%41%254%25zz%25%C3%A9"),
-        ("https://example.com/%٣٣", "https://example.com/%25%D9%A3%D9%A3"),
-        ("https://example.com/\x1b\x7f\x85a", "https://example.com/%1B%7F%C2%85a"),
-        # dot segments, as browsers resolve them
-        ("https://example.com/a/../b/./c", "https://example.com/b/c"),
-        ("https://example.com/../../a", "https://example.com/a"),
-        ("https://example.com/a/b/..", "https://example.com/a/"),
-        ("https://example.com/a/.", "https://example.com/a/"),
-        ("https://example.com/..", "https://example.com/"),
-        ("https://example.com/a/%2e%2E/b/.%2e/%2E", "https://example.com/"),
-        ("https://example.com/a//../b", "https://example.com/a/b"),
-        ("https://example.com//a//.", "https://example.com//a//"),
-        # around it, and line breaks in it
-        ("\ufeff \t\u00a0https://example.com/a\u200b \r\n", "https://example.com/a"),
-        ("https://example.com/a\r\nb\tc?d\ne", "https://example.com/abc?de"),
-        ("https://example.com/a?\n", "https://example.com/a"),
-        ("http://\n@example.com/", "http://example.com/"),
-    ],
-)
-def test_what_is_asked_for(link: str, expected: str) -> None:
-    assert request_url(link) == expected
-    assert request_url(expected) == expected
-
-
-@pytest.mark.parametrize(
-    ("link", "reason", "detail"),
-    [
-        ("", "not a URL", "empty"),
-        (" \n", "not a URL", "empty"),
-        ("//example.com/a", "not a URL", "put https:// before it"),
-        ("www.example.com/a", "not a URL", "put https:// before it"),
-        ("www.example.com:8080/a", "not a URL", "put https:// before it"),
-        ("localhost:8080/a", "not a URL", "put https:// before it"),
-        ("a cat", "not a URL", "put https:// before it"),
-        ("Note: a cat", "not a URL", "put https:// before it"),
-        ("C:\\pictures\\1.jpg", "not a URL", "a file's path"),
-        ("ftp://example.com/a", "scheme not allowed", "ftp"),
-        ("FILE:///etc/passwd", "scheme not allowed", "file"),
-        ("data:image/png;base64,iVBORw0KGgo=", "scheme not allowed", "data"),
-        ("javascript:alert(1)", "scheme not allowed", "javascript"),
-        ("view-source:https://example.com/", "scheme not allowed", "view-source"),
-        ("httpss://example.com/", "scheme not allowed", "httpss"),
-        ("http:example.com/a", "not a URL", "begin with http://"),
-        ("https:/example.com/a", "not a URL", "begin with https://"),
-        ("https:\\\\example.com\\a", "not a URL", "begin with https://"),
-        ("https://", "not a URL", "no host"),
-        ("https:///a", "not a URL", "no host"),
-        ("https://user@/a", "not a URL", "no host"),
-        ("https://:80/a", "not a URL", "no host"),
-        ("https://exa mple.com/", "not a URL", "'exa mple.com' is no host"),
-        ("https://exa\nmple.com/", "not a URL", r"'exa\nmple.com' is no host"),
-        ("https://example.com\\@evil.org/", "not a URL", "backslash"),
-        ("https://example.com\\a", "not a URL", "backslash"),
-        ("https://ex%61mple.com/", "not a URL", "is no host"),
-        ("https://a..com/", "not a URL", "is no host"),
-        ("https://.com/", "not a URL", "is no host"),
-        ("https://a,b/", "not a URL", "is no host"),
-        (f"https://{'a' * 64}.com/", "not a URL", "is no host"),
-        (f"https://{'a.' * 130}com/", "not a URL", "is no host"),
-        ("https://exa\u200bmple.com/", "not a URL", "is no host"),
-        ("https://exa\ud800mple.com/", "not a URL", "is no host"),
-        ("https://example.com／a/", "not a URL", "is no host"),
-        ("https://a℀b.com/", "not a URL", "is no host"),
-        ("https://[::1/", "not a URL", "is no"),
-        ("https://[::1]a/", "not a URL", "is no port"),
-        ("https://[example.com]/", "not a URL", "is no host"),
-        ("https://[fe80::1%eth0]/", "not a URL", "is no host"),
-        ("https://a[::1]/", "not a URL", "is no"),
-        ("https://example.com:http/", "not a URL", "'http' is no port"),
-        ("https://example.com:0/", "not a URL", "'0' is no port"),
-        ("https://example.com:65536/", "not a URL", "'65536' is no port"),
-        ("https://example.com:٨٠/", "not a URL", "is no port"),
-        (f"https://example.com:{'9' * 5000}/", "not a URL", "is no port"),
-        ("https://example.com:80:80/", "not a URL", "is no port"),
-        ("https://example.com/\ud800", "not a URL", "half a character"),
-        ("https://example.com/" + "a" * 8_000, "not a URL", "too long"),
-        ("https://example.com/" + "ü" * 2_000, "not a URL", "too long"),  # once it is encoded
-    ],
-)
-def test_what_cannot_be_asked_for(link: str, reason: str, detail: str) -> None:
-    with pytest.raises(BadLink) as caught:
-        request_url(link)
-    assert caught.value.reason == reason
-    assert detail in caught.value.detail
-    assert len(caught.value.detail) < 150
-    assert caught.value.detail.isprintable()
-
-
-def test_the_longest_that_is_asked_for() -> None:
-    link = "https://example.com/".ljust(8_000, "a")
-    assert request_url(link) == link
-    with pytest.raises(BadLink, match="too long"):
-        request_url(link + "a")
-
-
-def test_a_bad_link_can_be_sent_between_processes() -> None:
-    again = pickle.loads(pickle.dumps(BadLink("not a URL", "it is empty")))
-    assert (again.reason, again.detail) == ("not a URL", "it is empty")
-    assert str(again) == "not a URL: it is empty"
-    assert isinstance(again, ValueError)
-
-
-PIECES = st.sampled_from(
-    "/ // .. . %2e %2E % %4 %zz %C3 ? # @ : :80 [ ] [::1] ü 。 １ ℀ İ 😀 \\ | \" ' < a B.c xn-- _ -"
-    " &amp; + = ; ,".split()
-) | st.sampled_from(" \t\n\x00\x7f\u2028\u200b\ud800")
-LINKS = st.builds(
-    str.__add__,
-    st.sampled_from(["http://", "HTTPS://h.org", "https://h.org/", "http://u:p@h:1?", "", "//"]),
-    st.one_of(st.lists(PIECES, max_size=10).map("".join), st.text(max_size=20)),
-)
-
-
-@settings(max_examples=600)
-@given(LINKS)
-def test_a_request_is_ascii_and_asking_for_it_changes_nothing(link: str) -> None:
-    try:
-        url = request_url(link)
-    except BadLink:
-        return
-    assert url.isascii()
-    assert url.isprintable()
-    assert " " not in url
-    assert "#" not in url
-    assert request_url(url) == url
-    host, slash, rest = url.partition("://")[2].partition("/")
-    sent = URL(url, encoded=True)  # as the client sends it
-    assert sent.raw_path_qs == slash + rest
-    assert host.rpartition("@")[2].startswith((f"{sent.raw_host}", f"[{sent.raw_host}]"))
-
-
-VALID = st.text(string.ascii_letters + string.digits + "-_~!$&'()*+,;=:@[]/", max_size=20)
-ESCAPE = st.builds("%{}{}".format, *[st.sampled_from("0123456789abcdefABCDEF")] * 2)
-
-
-@given(
-    st.lists(st.one_of(VALID, ESCAPE), max_size=8), st.lists(st.one_of(VALID, ESCAPE), max_size=8)
-)
-def test_a_valid_path_and_query_are_kept(path: list[str], query: list[str]) -> None:
-    link = f"https://example.com/a{''.join(path)}?b{''.join(query)}"
-    if "%2e" not in link.lower():
-        assert request_url(link) == link
 
 
 # Lists of lines.
@@ -289,7 +87,7 @@ def test_what_stands_behind_a_link_is_left_out_and_counted(tmp_path: Path) -> No
     file = write(tmp_path, content)
     links, notes = read_links(file)
     assert [link.request[20:] for link in links] == ["1.jpg", "2.jpg", "3,a.jpg", "4.jpg", "5.jpg"]
-    assert notes == [f"4 lines of {file} hold more than a link; it is left out"]
+    assert notes == [f"in 4 lines of {file} the rest of the line after the link is ignored"]
 
 
 def test_a_link_that_is_none_is_named_with_its_line(tmp_path: Path) -> None:
@@ -381,7 +179,7 @@ def test_a_pictures_address_goes_before_a_pages(tmp_path: Path) -> None:
     links, notes = read_links(file)
     assert links[0].request == CAT
     assert links[0].provenance == '{"url":"https://example.com/page"}'
-    assert notes == [f"the links of {file} are taken from image_url, not from url"]
+    assert notes == [f"{file}: the links are taken from its column image_url"]
 
 
 @pytest.mark.parametrize(
@@ -396,9 +194,10 @@ def test_a_pictures_address_goes_before_a_pages(tmp_path: Path) -> None:
         (f'{CAT},"cat"s,x', "odd row", "quotes do not fit"),
         (",cat,x", "odd row", "no link"),
         ("example.com/a.jpg,cat", "not a URL", "put https:// before it"),
-        (f"{CAT}", "no label", "empty"),
-        (f"{CAT}, ,x", "no label", "empty"),
-        (f"{CAT},a/b,x", "bad class name", "'/'"),
+        (f"{CAT}", "no label", "its label is empty"),
+        (f"{CAT}, ,x", "no label", "its label is empty"),
+        (f"{CAT},a/b,x", "bad class name", "a class cannot be called 'a/b': no '/' in it"),
+        (f"{CAT},../x,x", "bad class name", "a class cannot be called '../x': no '/' in it"),
         (f"{CAT},..,x", "bad class name", "dot"),
     ],
 )
@@ -465,6 +264,203 @@ def test_many_open_quotes_are_read_in_one_pass(tmp_path: Path) -> None:
     assert [link.reason for link in links] == ["odd row"] * 20_000
 
 
+# Which column holds the links.
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Image URL", "image-link", "Image Url", "ImageURL", "imageUrl", "imageurl", "IMAGE_LINK",
+        '"image url"', "\ufeff\ufeffurl", "File URL", "original_url", "large-url", "sample_url",
+        "URLs", "image-src", "OriginalURL",
+    ],
+)  # fmt: skip
+def test_names_of_the_column_of_links(tmp_path: Path, name: str) -> None:
+    content = f"{name},Photographer\n{CAT},Ann\n{DOG},Bob\n"
+    links, notes = read_links(write(tmp_path, content))
+    assert [(link.request, link.label) for link in links] == [(CAT, "cat"), (DOG, "cat")]
+    assert links[0].provenance == '{"photographer":"Ann"}'
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    ("header", "column"),
+    [
+        ("id,created_at,source,sample_url,file_url,preview_url", "file_url"),
+        ("url,Image URL,page_url", "Image URL"),
+        ("link,image-src,web-scraper-start-url", "image-src"),
+        ("large_url,original_url,url", "original_url"),
+        ("preview_url,sample_url,id", "sample_url"),
+        # by the end of the name
+        ("photo_url,photo_image_url,photographer_url", "photo_image_url"),
+        ("small_url,regular_url,full_url,thumb_url", "full_url"),
+        ("page_url,cover_link,thumbnail_link", "cover_link"),
+        ("Source URL,Picture Link,Author URL", "Picture Link"),
+    ],
+)
+def test_of_many_columns_the_largest_picture(tmp_path: Path, header: str, column: str) -> None:
+    names = header.split(",")
+    row = ",".join(CAT if name == column else "https://example.org/x" for name in names)
+    file = write(tmp_path, f"{header}\n{row}\n")
+    links, notes = read_links(file)
+    assert [link.request for link in links] == [CAT]
+    assert notes == [f"{file}: the links are taken from its column {column}"]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_header_without_a_column_of_links(tmp_path: Path, delimiter: str) -> None:
+    header = ("Photo", "Photographer")
+    content = delimiter.join(header) + "\n\n" + delimiter.join((CAT, "Ann")) + "\n"
+    for sources in (write(tmp_path, content), {"dog": write(tmp_path, content)}):
+        with pytest.raises(UsageError) as caught:
+            read_links(sources)
+        assert str(caught.value) == (
+            f"{tmp_path / 'urls_cat.csv'}: its first line looks like a header (Photo, Photographer), "
+            "but no column is called url. Rename the column with the links to url."
+        )
+
+
+@pytest.mark.parametrize(
+    "header", ["Photo,page_url", "Photo,preview_url,Source URL", "see the link,Photo,by", '"a,b",c']
+)
+def test_other_headers_without_a_column_of_links(tmp_path: Path, header: str) -> None:
+    filler = ",x" * header.replace('"a,b"', "a").count(",")
+    for link in (CAT, "//example.com/1.jpg"):
+        row = f"y,{link}{filler[2:]}" if "see" in header else f'"{link}"{filler}'
+        file = write(tmp_path, f"{header}\n{row}\n", "photos.csv")
+        with pytest.raises(UsageError, match=r"photos\.csv: its first line looks like a header"):
+            read_links(file)
+
+
+@pytest.mark.parametrize("rows", ["", f"{CAT},cat\n", "x,cat\n"])
+def test_labels_without_links(tmp_path: Path, rows: str) -> None:
+    file = write(tmp_path, f"Photo,Label\n{rows}", "links.csv")
+    with pytest.raises(UsageError, match=r"links\.csv: no column of links; call it url$"):
+        read_links(file)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "my favourite cats",
+        "My favourites, 2020",
+        "Cats, see the link",
+        "www.example.com/w_200,h_200/0.jpg",
+        "0.jpg,cat.jpg",
+    ],
+)
+@pytest.mark.parametrize("others", [[CAT, DOG], ["https://example.com/a_2/3.jpg", DOG]])
+def test_nonsense_before_links_is_one_lost_line(
+    tmp_path: Path, first: str, others: list[str]
+) -> None:
+    links, notes = read_links(write(tmp_path, "\n".join([first, *others])))
+    assert [link.request for link in links] == ["", *others]
+    assert links[0].reason == "not a URL"
+    assert notes == []
+
+
+def test_an_address_before_links_with_commas_is_no_header(tmp_path: Path) -> None:
+    links, _ = read_links(write(tmp_path, "example.com/w_2,h_2/0.jpg\nhttps://a.org/w_2,h_2/1.jpg"))
+    assert [link.reason for link in links] == ["not a URL", ""]
+
+
+# Tables without a header.
+
+
+@pytest.mark.parametrize("end", [",{}", ", {}", ";{}", ' , "{}"'])
+@pytest.mark.parametrize("name", ["list.csv", "urls_pets.csv", "urls_con.csv"])
+def test_links_and_words_are_links_and_classes(tmp_path: Path, end: str, name: str) -> None:
+    content = f"# pets\n{CAT}{end.format('cat')}\n\n<{DOG}>{end.format('big dog')}\n"
+    file = write(tmp_path, content, name)
+    links, notes = read_links(file)
+    assert [(link.request, link.label) for link in links] == [(CAT, "cat"), (DOG, "big dog")]
+    assert {link.provenance for link in links} == {""}
+    taken = "what stands behind its links is taken for their class (2 classes)"
+    assert notes == [f"{file} has no header; {taken}"]
+
+
+@pytest.mark.parametrize(
+    "content", [f"{CAT},cat\n{DOG},cat\n", f"{CAT},cat\n{DOG};v=2,cat", f'"{CAT}",cat']
+)
+def test_a_word_that_is_the_class_already(tmp_path: Path, content: str) -> None:
+    file = write(tmp_path, content)
+    for sources in (file, {"cat": file}):
+        links, notes = read_links(sources)
+        assert links[0].request == CAT
+        assert {link.label for link in links} == {"cat"}
+        assert not any(",cat" in link.request for link in links)
+        assert notes == []
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_one_word_that_is_not_the_class(tmp_path: Path, count: int) -> None:
+    content = "".join(f"https://example.com/{n}.jpg,Ann\n" for n in range(count))
+    file = write(tmp_path, content)
+    links, notes = read_links(file)
+    assert [link.request for link in links] == [
+        f"https://example.com/{n}.jpg" for n in range(count)
+    ]
+    assert {(link.label, link.provenance) for link in links} == {("cat", '{"column 2":"Ann"}')}
+    kept = "Ann is no part of its links, and kept as a further column"
+    assert notes == [f"{file} has no header; {kept}"]
+    links, _ = read_links(write(tmp_path, content, "links.csv"))  # nothing else tells the class
+    assert {(link.label, link.provenance) for link in links} == {("Ann", "")}
+
+
+def test_a_class_that_is_given_goes_before_words(tmp_path: Path) -> None:
+    links, notes = read_links({"animal": write(tmp_path, f"{CAT},cat\n{DOG},dog\n")})
+    assert [(link.request, link.label) for link in links] == [(CAT, "animal"), (DOG, "animal")]
+    assert links[0].provenance == '{"column 2":"cat"}'
+    assert len(notes) == 1
+
+
+def test_captions_are_no_classes(tmp_path: Path) -> None:
+    rows = [f"https://example.com/{n}.jpg,a cat that is called {n}" for n in range(50)]
+    links, notes = read_links(write(tmp_path, "\n".join(rows)))
+    assert {link.label for link in links} == {"cat"}
+    assert links[1].request == "https://example.com/1.jpg"
+    assert json.loads(links[1].provenance) == {"column 2": "a cat that is called 1"}
+    assert len(notes) == 1
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "w_200,h_{}/a.jpg", "a.jpg?resize=640,{}", "w_200,h_{}", "random?nature,water", "a,b{}.jpg",
+        "a;v={}.jpg", "a.jpg;jsessionid={}", "a,b,c{}", "a.jpg?x=1,2&y={}", "a_{},", "full/200,/{}/b",
+    ],
+)  # fmt: skip
+def test_links_with_commas_stay_whole(tmp_path: Path, end: str) -> None:
+    links = list(dict.fromkeys(f"https://example.com/{end.format(n)}" for n in (100, 101, 102)))
+    if "?nature" in end:
+        links.append(f"{links[0]}way")
+    assert asked(write(tmp_path, "\n".join(links))) == [(link, "cat") for link in links]
+
+
+def test_one_link_with_more_behind_it_makes_no_table(tmp_path: Path) -> None:
+    links = [f"{CAT},x", DOG]
+    assert asked(write(tmp_path, "\n".join(links))) == [(link, "cat") for link in links]
+
+
+def test_numbers_behind_names_of_files_are_classes(tmp_path: Path) -> None:
+    links, _ = read_links(write(tmp_path, f"{CAT},0\n{DOG},1\n"))
+    assert [(link.request, link.label) for link in links] == [(CAT, "0"), (DOG, "1")]
+
+
+# Links as pages have them.
+
+
+def test_links_without_a_scheme_are_asked_for_by_https(tmp_path: Path) -> None:
+    bare = "//Example.com/1.jpg"
+    for content in (bare, f"url,label\n{bare},cat", f"{bare},cat", f"1\t{bare}", f'"{bare}"'):
+        (link,), _ = read_links(write(tmp_path, content))
+        assert (link.url, link.request, link.label) == (bare, CAT, "cat")
+    (link,), _ = read_links({"cat": [f" {bare} "]})
+    assert (link.url, link.request) == (bare, CAT)
+    links, _ = read_links({"cat": ["// cats", "///1.jpg", "/1.jpg", "//"]})
+    assert {link.reason for link in links} == {"not a URL"}
+
+
 # Classes.
 
 
@@ -480,6 +476,14 @@ def test_many_open_quotes_are_read_in_one_pass(tmp_path: Path) -> None:
         ("big_cat_links.csv", "big_cat"),
         ("urls_hya\u0308ne.csv", "hyäne"),
         ("urls_a.b.csv", "a.b"),
+        ("urls_cat (1).csv", "cat"),  # as a browser calls the second download
+        ("urls_cat(2).csv", "cat"),
+        ("cat_urls (12).txt", "cat"),
+        ("urls_cat.csv.txt", "cat"),
+        ("urls_cat.txt.csv", "cat"),
+        ("urls_cat.csv (1).TXT", "cat"),
+        ("urls_cat (1).csv.txt", "cat"),
+        ("urls_cat (tabby).csv", "cat (tabby)"),
     ],
 )
 def test_a_files_name_tells_the_class(tmp_path: Path, name: str, label: str) -> None:
@@ -487,7 +491,7 @@ def test_a_files_name_tells_the_class(tmp_path: Path, name: str, label: str) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["cats.csv", "urls.csv", "urlscat.csv", "urls_.csv", "my_urls_x.csv"]
+    "name", ["cats.csv", "urls.csv", "urlscat.csv", "urls_.csv", "urls (1).csv", "my_urls_x.csv"]
 )
 @pytest.mark.parametrize("content", [CAT, f"url\n{CAT}", f"url,note\n{CAT},cat"])
 def test_a_file_that_tells_no_class(tmp_path: Path, name: str, content: str) -> None:
@@ -508,7 +512,7 @@ BAD_NAMES = [
 
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_a_class_that_cannot_be_a_folder(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="cannot be a class"):
+    with pytest.raises(UsageError, match="A class cannot be called"):
         read_links({name: [CAT]})
     if not set(name) & set('"\n') and name.isprintable():
         (link,), _ = read_links(write(tmp_path, f"url,label\n{CAT},{name}\n"))
@@ -533,7 +537,9 @@ def test_a_class_that_can_be_a_folder(name: str) -> None:
 def test_classes_that_differ_only_in_case(tmp_path: Path) -> None:
     content = f"url,label\n{CAT},Cat\n{DOG},cat\n{DOG},dog\nftp://x/,DOG\n"
     _, notes = read_links(write(tmp_path, content))
-    assert notes == ["the classes Cat and cat differ only in case; are they one?"]
+    assert notes == [
+        "the classes Cat and cat differ only in case; if they are one, spell them alike"
+    ]
 
 
 # Many lists, and links that stand there twice.
@@ -578,7 +584,7 @@ def test_a_link_that_stands_in_two_lists(tmp_path: Path) -> None:
     files = [write(tmp_path, CAT, "urls_cat.txt"), write(tmp_path, CAT, "cat_urls.txt")]
     links, notes = read_links(files)
     assert [link.request for link in links] == [CAT]
-    assert notes == [f"1 links of {files[1]} repeat earlier ones; each is taken once"]
+    assert notes == [f"1 link of {files[1]} repeats an earlier one; it is taken once"]
 
 
 # What cannot be used as a whole.
@@ -596,11 +602,11 @@ def test_an_empty_list_among_others(tmp_path: Path) -> None:
 )
 def test_no_links_at_all(tmp_path: Path, content: str) -> None:
     files = [write(tmp_path, content), write(tmp_path, "", "urls_dog.csv")]
-    with pytest.raises(DatasetError, match=r"Expected a URL per line") as caught:
+    with pytest.raises(UsageError, match=r"Expected a URL per line") as caught:
         read_links(files)
     assert all(str(file) in str(caught.value) for file in files)
     for nothing in ({}, [], {"cat": []}):
-        with pytest.raises(DatasetError, match="cat" if nothing else "nothing"):
+        with pytest.raises(UsageError, match="cat" if nothing else "nothing"):
             read_links(nothing)
 
 
@@ -626,7 +632,7 @@ def test_a_list_that_is_not_utf8(tmp_path: Path, content: bytes, called: str, la
 )
 def test_a_file_that_is_no_text(tmp_path: Path, content: bytes) -> None:
     file = write(tmp_path, content)
-    with pytest.raises(DatasetError, match=r"NUL bytes\. Save it as CSV in UTF-8") as caught:
+    with pytest.raises(UsageError, match=r"NUL bytes\. Save it as CSV in UTF-8") as caught:
         read_links(file)
     assert str(file) in str(caught.value)
 
@@ -641,19 +647,83 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
             with pytest.raises(UsageError, match="does not exist"):
                 read_links(sources)
     (tmp_path / "urls_dog").mkdir()
-    with pytest.raises(DatasetError, match="no file of links"):
+    with pytest.raises(UsageError, match="is a folder"):
         read_links(tmp_path / "urls_dog")
     os.mkfifo(tmp_path / "urls_pipe")
-    with pytest.raises(DatasetError, match="no file of links"):  # and does not wait for a writer
+    with pytest.raises(UsageError, match="no file of links"):  # and does not wait for a writer
         read_links(tmp_path / "urls_pipe")
     with pytest.raises(DatasetError, match="cannot be read: File name too long"):
         read_links("x" * 5_000)
 
 
+@pytest.mark.parametrize(
+    ("content", "name", "expected"),
+    [
+        (b"PK\x03\x04\x14\0[Content_Types].xml\0xl/workbook.xml", "urls_book.csv", "a spreadsheet"),
+        (b"PK\x03\x04\x14\0", "urls_book.xlsx", "a spreadsheet; save it as CSV"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "urls_book.txt", "a spreadsheet; save it as CSV"),
+        (b"PK\x03\x04urls_cat.csv", "urls_cat.csv", "an archive; unpack it"),
+        (b"%PDF-1.7\n", "urls_cat.csv", "a PDF; copy its links"),
+    ],
+)
+def test_other_formats_are_named(tmp_path: Path, content: bytes, name: str, expected: str) -> None:
+    file = write(tmp_path, content, name)
+    with pytest.raises(UsageError) as caught:
+        read_links(file)
+    assert str(caught.value).startswith(f"{file} is {expected}")
+
+
+@pytest.mark.parametrize("link", ["http://a.org/1.jpg", "HTTPS://a.org/w_2,h_2/{1}.jpg"])
+def test_a_link_in_place_of_a_file(link: str) -> None:
+    fault = f"{link} is a link; put it into a text file, one link a line, and give the file"
+    for sources in (link, [link], Path(link), [Path(link)]):  # a path has one slash of the two
+        with pytest.raises(UsageError) as caught:
+            read_links(sources)
+        assert str(caught.value) == fault
+    with pytest.raises(UsageError) as caught:
+        read_links({"cat": link})
+    assert str(caught.value) == f'{fault}, or give a list: ["{link}"]'
+
+
+def test_a_class_in_front_of_a_file(tmp_path: Path) -> None:
+    for file in ("anime=urls_anime.csv", Path("anime=urls_anime.csv")):
+        with pytest.raises(UsageError) as caught:
+            read_links([file])
+        expected = "anime=urls_anime.csv does not exist. Did you mean --class anime=urls_anime.csv?"
+        assert str(caught.value) == expected
+    assert asked(write(tmp_path, CAT, "urls_a=b.csv")) == [(CAT, "a=b")]
+
+
+def test_a_class_name_is_refused_in_few_words() -> None:
+    with pytest.raises(UsageError) as caught:
+        read_links({"../x": [CAT]})
+    assert str(caught.value) == "A class cannot be called '../x': no '/' in it."
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+    file = write(tmp_path, CAT)
+    file.chmod(0)
+    with pytest.raises(DatasetError, match="Allow reading it"):
+        read_links(file)
+
+
+def test_one_line_with_more_than_a_link(tmp_path: Path) -> None:
+    file = write(tmp_path, f"{CAT}\ta cat\n{DOG}\n")
+    assert read_links(file)[1] == [
+        f"in 1 line of {file} the rest of the line after the link is ignored"
+    ]
+
+
+def test_a_list_with_a_mark_of_utf8_that_is_not_utf8(tmp_path: Path) -> None:
+    file = write(tmp_path, codecs.BOM_UTF8 + b"url,by\n" + CAT.encode() + b",J\xe4ger\n")
+    assert read_links(file)[0][0].provenance == '{"by":"Jäger"}'
+
+
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "urls_disk.txt").open("wb") as file:
         file.truncate((1 << 30) + 1)  # sparse
-    with pytest.raises(DatasetError, match="larger than 1 GiB"):
+    with pytest.raises(UsageError, match="larger than 1 GiB"):
         read_links(tmp_path / "urls_disk.txt")
 
 
@@ -687,7 +757,8 @@ def test_what_was_written_is_read(
 
 LINES = st.lists(
     st.sampled_from([CAT, DOG, "url,label", "url", ",", ";", "\t", '"', "'", "<", "\n", "\r", "#", " "])
-    | st.sampled_from(["cat", "\x1b", "\u2028", "\ufeff", "é", "\x0c", "http://", "x"]),
+    | st.sampled_from(["cat", "\x1b", "\u2028", "\ufeff", "é", "\x0c", "http://", "x"])
+    | st.sampled_from(["dog", f"\n{CAT},dog\n", "//a.org/1", "photo url", "Photo,By\n"]),
     max_size=25,
 ).map("".join)  # fmt: skip
 
@@ -701,7 +772,7 @@ def test_any_file_is_links_or_an_error(
     folder.mkdir(exist_ok=True)
     try:
         links, notes = read_links(write(folder, content))
-    except DatasetError:
+    except UsageError:
         return
     for link in links:
         assert bool(link.request) == (not link.reason) == (not link.detail)

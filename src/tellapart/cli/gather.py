@@ -1,6 +1,8 @@
 """`tellapart gather`."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["gather", "show_receipt"]
 
+_MOST_HINTS = 5
+
 
 def gather(
     into: Annotated[Path, typer.Option(help="The folder for the pictures and receipt.csv.")],
@@ -26,11 +30,13 @@ def gather(
         typer.Option("--class", metavar="NAME=FILE", help="A class and its file of links."),
     ] = None,
     max_per_class: Annotated[
-        int, typer.Option(min=1, help="Ask for the first so many links of a class.")
+        int, typer.Option(min=1, help="Ask for at most so many links of each class.")
     ] = 1000,
     max_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Store larger pictures as a copy, its longer side so many px."),
+        typer.Option(
+            min=1, help="Shrink larger pictures, so that the longer side has this many px."
+        ),
     ] = None,
     min_side: MinSide = 32,
     max_bytes: Annotated[
@@ -44,7 +50,7 @@ def gather(
     per_host: Annotated[int, typer.Option(min=1, help="Requests at a time to one host.")] = 4,
     conflicts: Conflicts = None,
     allow_private: Annotated[
-        bool, typer.Option("--allow-private", help="Ask addresses that are not public as well.")
+        bool, typer.Option("--allow-private", help="Allow addresses in private networks, too.")
     ] = False,
     ignore_robots: Annotated[
         bool, typer.Option("--ignore-robots", help="Take what X-Robots-Tag asks not to take.")
@@ -53,7 +59,7 @@ def gather(
         bool, typer.Option("--ask-again", help="Ask again for what failed for good, too.")
     ] = False,
     user_agent: Annotated[
-        str | None, typer.Option(help="Who we say we are; some sites want a contact in it.")
+        str | None, typer.Option(help="How tellapart names itself to servers; some want a contact.")
     ] = None,
     workers: Workers = None,
     json: Json = False,
@@ -82,9 +88,19 @@ def gather(
             user_agent=user_agent, workers=workers, progress=progress,
         )  # fmt: skip
     show_receipt(receipt, "links", json=json, quiet=quiet)
-    if not quiet and receipt.stored:
-        say(f"Next: tellapart train {into}")
+    if not quiet:
+        _say_next(receipt, into)
     raise typer.Exit(3 if receipt.lost else 0)
+
+
+def _say_next(receipt: "Receipt", into: Path) -> None:
+    classes = {row.label for row in receipt.stored}
+    if len(classes) == 1:
+        say("Next: gather another class into the same folder; a classifier needs two or more.")
+    elif classes:
+        split = any(row.split for row in receipt.stored)  # the lists say, and the folders do not
+        data = receipt.file if split else into
+        say(f"Next: tellapart train {quote(str(data))}")
 
 
 def _sources(lists: list[Path], named: list[str]) -> "list[Path] | dict[str, str]":
@@ -125,11 +141,40 @@ def show_receipt(receipt: "Receipt", what: str, *, json: bool, quiet: bool) -> N
         print_receipt(receipt, what)
     if quiet:
         return
+    for hint in _hints(receipt, what):
+        say(hint)
     for note in receipt.notes:
         say(f"Note: {note}.")
-    if undecided := sum(row.status == "conflict" for row in receipt.lost):
-        say(
-            f"{undecided} {what} lead to a picture that stands in two classes, and none of these is "
-            "used until you say --conflicts keep, drop or first."
+    pictures = len(receipt.stored)
+    word = "picture" if pictures == 1 else "pictures"
+    say(f"{pictures:,} {word}. {receipt.file} has a row for each of the {what}.")
+
+
+def _hints(receipt: "Receipt", what: str) -> Iterator[str]:
+    """What can be done about losses, nearest to the user first."""
+    from tellapart.data.gather.fetch import is_passing
+
+    lost = receipt.lost
+    in_lists = [row for row in lost if what == "links" and not row.tries and row.detail]
+    for row in in_lists[:_MOST_HINTS]:
+        yield f"{row.reason}: {row.detail}"
+    if len(in_lists) > _MOST_HINTS:
+        yield f"… and {len(in_lists) - _MOST_HINTS} more lines; see `detail` in {receipt.file}."
+    if n := sum(row.reason == "private address" for row in lost):
+        yield f"private address: {n:,} links lead into a private network; --allow-private asks them."
+    if n := sum(is_passing(row.reason, row.http_status) for row in lost):
+        yield f"{n:,} of them may come another time: run the same command again."
+    conflicts: dict[str, list[str]] = {}
+    for row in lost:
+        if row.status == "conflict":
+            conflicts.setdefault(row.sha256, []).append(
+                row.path if what == "pictures" else row.label
+            )
+    for names in list(conflicts.values())[:_MOST_HINTS]:
+        yield f"the same picture: {' and '.join(dict.fromkeys(names))}"
+    if conflicts:
+        place = f"look at {receipt.file.parent / '.conflicts'} and " if what == "links" else ""
+        yield (
+            f"{len(conflicts):,} in two classes, used in neither: {place}run again with "
+            "--conflicts keep, first or drop."
         )
-    say(f"{len(receipt.stored):,} pictures; every one of the {what} is in {receipt.file}.")

@@ -58,8 +58,9 @@ def progress_bars(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         if not tasks:
             bars.start()
         if stage not in tasks:
-            tasks[stage] = bars.add_task(_STAGES.get(stage, stage), total=total, rate="")
-        unit = "" if stage == "probe" else "images/s"
+            name = _STAGES.get(stage, stage)
+            tasks[stage] = bars.add_task(name, total=total, rate="", before=0)
+        unit = "" if stage == "probe" else "images"
         _advance(bars, tasks[stage], done, total, unit)
 
     try:
@@ -91,16 +92,22 @@ def class_bars(quiet: bool) -> Iterator[Callable[[str, int, int, int], None]]:
             bar = None
             done, total, lost = (sum(column) for column in zip(*seen.values(), strict=True))
         if bar not in tasks:
-            name = "all classes" if bar is None else plain(bar)[:17] or "(no class)"
-            tasks[bar] = bars.add_task(name.replace("[", "\\["), total=total, rate="")
-        failures = f"{lost:,} lost" if lost else ""
-        _advance(bars, tasks[bar], done, total, "links/s", failures)
+            name = "all classes" if bar is None else _short(plain(bar)) or "(no class)"
+            tasks[bar] = bars.add_task(
+                name.replace("[", "\\["), total=total, completed=done, rate="", before=done
+            )
+        _advance(bars, tasks[bar], done, total, "links", f"{lost:,} lost" if lost else "")
 
     try:
         yield report
     finally:
         if seen:
             bars.stop()
+
+
+def _short(text: str, most: int = 17) -> str:
+    """A long name without its middle, so that names that begin alike stay apart."""
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[most // 2 + 1 - most :]}"
 
 
 def _bars() -> "Progress":
@@ -111,7 +118,6 @@ def _bars() -> "Progress":
         Progress,
         TextColumn,
         TimeElapsedColumn,
-        TimeRemainingColumn,
     )
 
     return Progress(
@@ -120,7 +126,6 @@ def _bars() -> "Progress":
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
         console=Console(stderr=True),
     )
 
@@ -129,6 +134,18 @@ def _advance(
     bars: "Progress", number: "TaskID", done: int, total: int, unit: str, more: str = ""
 ) -> None:
     task = bars.tasks[bars.task_ids.index(number)]
-    speed = task.finished_speed or task.speed
-    rate = f"{speed:,.0f} {unit}" if speed and unit else ""
-    bars.update(number, completed=done, total=total, rate=", ".join(filter(None, (rate, more))))
+    before, elapsed = task.fields["before"], task.elapsed or 0.0
+    facts = []
+    if unit and done > before and elapsed >= 1.0:  # what a moment shows is no rate yet
+        rate = (done - before) / elapsed
+        facts.append(f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s")
+        if done < total:
+            facts.append(f"{_duration((total - done) / rate)} left")
+    text = ", ".join(filter(None, (*facts, more)))
+    bars.update(number, completed=done, total=total, rate=text)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.0f} h"

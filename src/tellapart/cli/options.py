@@ -9,7 +9,8 @@ __all__ = ["Backbone", "Conflicts", "Json", "MinSide", "Quiet", "Runtime", "Seed
 Backbone = Annotated[
     str,
     typer.Option(
-        help="The pretrained network: tf_efficientnet_lite0, or the larger tf_efficientnet_lite2."
+        help="The pretrained network: tf_efficientnet_lite0, the larger tf_efficientnet_lite2, or any "
+        "of timm's by its name (converted once, with the extra 'finetune')."
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same answer.")]
@@ -24,5 +25,7 @@ MinSide = Annotated[
 ]
 Conflicts = Annotated[
     str | None,
-    typer.Option(help="A picture in two classes: keep it in each, drop it, or keep the first."),
+    typer.Option(
+        help="A picture in two classes: keep (in each), first, or drop; by default in neither."
+    ),
 ]

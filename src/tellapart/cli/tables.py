@@ -77,7 +77,9 @@ def print_receipt(receipt: "Receipt", what: str) -> None:
         table.add_row("all", f"{len(receipt.rows):,}", *(f"{x:,}" for x in totals))
     console.print(table)
     if reasons := receipt.reasons:
-        table = _table(f"Why some are {names['failed']}", ["reason", "n"])
+        table = _table("Not used, and why", [])
+        table.add_column("reason", no_wrap=True)
+        table.add_column("n", justify="right", no_wrap=True)
         table.add_column("for instance", overflow="ellipsis", no_wrap=True)
         for reason, count, example in reasons[:_MOST_ROWS]:
             table.add_row(Text(plain(reason)), f"{count:,}", Text(plain(example)))

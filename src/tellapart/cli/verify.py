@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -24,7 +25,8 @@ def verify(
     min_side: MinSide = 32,
     conflicts: Conflicts = None,
     receipt: Annotated[
-        Path | None, typer.Option(help="The file to write; by default DATA/receipt.csv.")
+        Path | None,
+        typer.Option(help="Write the receipt there; only DATA/receipt.csv can be trained on."),
     ] = None,
     workers: Workers = None,
     json: Json = False,
@@ -51,5 +53,5 @@ def verify(
     if not quiet and outcome.stored:
         good = copy_to or (outcome.file if receipt is None else None)
         if good is not None:
-            say(f"Next: tellapart train {good}")
+            say(f"Next: tellapart train {quote(str(good))}")
     raise typer.Exit(3 if outcome.lost else 0)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tellapart.data.csv_table import read_csv_table
 from tellapart.data.failure import Failure
 from tellapart.data.hashing import sha256_of_files
-from tellapart.data.receipt import Receipt, is_receipt, read_receipt
+from tellapart.data.receipt import Receipt, is_receipt, read_receipt_counting
 from tellapart.data.scan import SPLITS, scan_folder
 from tellapart.data.split import deal, group_rows
 from tellapart.errors import DatasetError, UsageError
@@ -27,9 +27,10 @@ from tellapart.errors import DatasetError, UsageError
 __all__ = ["COLUMNS", "Dataset"]
 
 COLUMNS = ("path", "label", "split", "group", "sha256")
+_MOST_SHOWN = 10  # classes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """N pictures: `table` has the columns path (relative to `root`, POSIX), label, split, group, sha256.
 
@@ -40,6 +41,8 @@ class Dataset:
     >>> pictures = Dataset.from_rows(".", [("a.jpg", "cat"), ("b.jpg", "dog")])
     >>> pictures.classes, len(pictures)
     (('cat', 'dog'), 2)
+    >>> pictures
+    <Dataset of 2 pictures: 'cat' 1, 'dog' 1; in .>
     """
 
     root: Path
@@ -106,8 +109,11 @@ class Dataset:
         or `verify` gives the pictures that it calls ok.
         """
         if is_receipt(Path(file)):
-            receipt = Receipt(Path(file), tuple(read_receipt(Path(file)).values()))
-            received = cls.from_receipt(receipt, root=root)
+            found, unreadable = read_receipt_counting(Path(file))
+            received = cls.from_receipt(Receipt(Path(file), tuple(found.values())), root=root)
+            if unreadable:
+                failure = Failure(str(file), "odd rows", f"{unreadable} cannot be read")
+                received = replace(received, failures=(failure,))
             return received if valid_pct is None else received.with_split(valid_pct, seed=seed)
         rows, failures = read_csv_table(Path(file))
         base = Path(file).parent if root is None else Path(root)
@@ -267,6 +273,12 @@ class Dataset:
                 f"{_similar(name, [c for c in self.classes if c not in missing])}. "
                 "Add some to the training part, or rename the folder or label if it is misspelt."
             )
+
+    def __repr__(self) -> str:
+        counts = self.table["label"].value_counts()
+        classes = ", ".join(f"{name!r} {counts[name]:,}" for name in self.classes[:_MOST_SHOWN])
+        more = ", …" if len(self.classes) > _MOST_SHOWN else ""
+        return f"<Dataset of {len(self):,} pictures: {classes}{more}; in {self.root}>"
 
     def _repr_html_(self) -> str:
         counts = self.counts().rename(columns={"": "undecided"})

@@ -53,6 +53,7 @@ EXTENSIONS: Final = frozenset(
 MOST_BYTES: Final = 256 << 20
 MOST_PIXELS: Final = 178_956_970  # Pillow's own limit against decompression bombs
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+_MOST_SCANS = 100  # progressive JPEGs have about ten
 _DRAFT_RESERVE = (
     2.0  # a large JPEG is decoded at a scale that keeps at least this much of what is needed
 )
@@ -133,6 +134,8 @@ def read_picture(
         with Image.open(source, formats=FORMATS) as image:
             _check_size(image, name)
             width, height = image.size
+            if image.info.get("progressive"):
+                _check_scans(source, name)
             if shorter_side is not None and image.format == "JPEG":
                 _draft(image, round(shorter_side * _DRAFT_RESERVE))
             pixels = upright_rgb(image, name)
@@ -193,6 +196,19 @@ def _check_size(image: Image.Image, name: str) -> None:
         raise ImageError(name, "too many pixels", f"{width} × {height}; at most {MOST_PIXELS:,}")
     if width < 1 or height < 1:
         raise ImageError(name, "damaged", f"{width} × {height} px")
+
+
+def _check_scans(source: BinaryIO, name: str) -> None:
+    """A progressive JPEG decodes all pixels anew for each scan, of which a small file may hold thousands."""
+    place = source.tell()
+    source.seek(0)
+    scans, last = 0, b""
+    while chunk := source.read(1 << 20):
+        scans += (last + chunk).count(b"\xff\xda")  # in its data 0xFF is followed by 0
+        last = chunk[-1:]
+    source.seek(place)
+    if scans > _MOST_SCANS:
+        raise ImageError(name, "damaged", f"{scans:,} scans; at most {_MOST_SCANS} are decoded")
 
 
 def _draft(image: ImageFile.ImageFile | Image.Image, shorter: int) -> None:

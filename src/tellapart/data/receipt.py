@@ -6,14 +6,16 @@ one link the last counts, and a torn last line is as good as none. It knows noth
 """
 
 import csv
+import errno
 import html
+import io
 import json
 import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +35,9 @@ __all__ = [
     "ReceiptLog",
     "ReceiptRow",
     "is_receipt",
+    "keep_aside",
     "read_receipt",
+    "read_receipt_counting",
     "write_receipt",
 ]
 
@@ -94,12 +98,16 @@ class ReceiptRow:
 
 _NAMES = tuple(field.name for field in fields(ReceiptRow))
 _WHOLE = frozenset({"http_status", "tries", "bytes", "width", "height"})
+_HEXADECIMAL = frozenset("0123456789abcdef")
 COLUMNS = tuple("class" if name == "label" else name for name in _NAMES)
+_HEADER = ",".join(COLUMNS) + "\n"
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """All rows of a receipt, as a value.
+    """All rows of a receipt, as a value; `notes` are sentences for the user.
+
+    A row's class is its attribute `label`. `stored` counts pictures; `counts` and `rows` count links.
 
     >>> row = ReceiptRow("http://x.org/1.jpg", "cat", "failed", "timeout")
     >>> receipt = Receipt(Path("receipt.csv"), (row,))
@@ -126,7 +134,7 @@ class Receipt:
 
     @cached_property
     def lost(self) -> tuple[ReceiptRow, ...]:
-        """The rows without: what failed, and what stands in two classes while that is undecided."""
+        """The rows that gave no usable picture: what failed, and what stands in two classes, undecided."""
         return tuple(row for row in self.rows if row.status == "failed" or row.reason == PENDING)
 
     @cached_property
@@ -168,12 +176,9 @@ class ReceiptLog:
         self.file = file
 
     def __enter__(self) -> "ReceiptLog":
-        read_receipt(self.file)  # nobody else's file is appended to
+        _make_ready(self.file)
         try:
-            self._handle = os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-            self._cut_torn_line()
-            if not os.fstat(self._handle).st_size:
-                self._write(next(csv_lines([COLUMNS])))
+            self._handle = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError as error:
             raise _unwritable(self.file, error) from None
         return self
@@ -187,28 +192,30 @@ class ReceiptLog:
         os.close(self._handle)
 
     def add(self, row: ReceiptRow) -> None:
+        raw = next(csv_lines([row.values()])).encode("utf-8", "backslashreplace")
         try:
-            self._write(next(csv_lines([row.values()])))
+            if os.write(self._handle, raw) < len(raw):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise _unwritable(self.file, error) from None
 
-    def _write(self, line: str) -> None:
-        raw = line.encode("utf-8", "backslashreplace")
-        if os.write(self._handle, raw) < len(raw):
-            raise OSError(28, "no space left on the disk")
 
-    def _cut_torn_line(self) -> None:
-        size = os.fstat(self._handle).st_size
-        end = size
-        while end:
-            start = max(0, end - 65_536)
-            found = os.pread(self._handle, end - start, start).rfind(b"\n")
-            if found >= 0:
-                end = start + found + 1
-                break
-            end = start
-        if end < size:
-            os.ftruncate(self._handle, end)
+def _make_ready(file: Path) -> None:
+    """Let the file end in a whole line of our own form, whoever has touched it."""
+    text = _text(file)
+    if not text.startswith(_HEADER) or not text.endswith("\n"):
+        write_receipt(file, read_receipt(file).values())
+
+
+def keep_aside(file: Path) -> Path:
+    """A copy of a receipt with rows that cannot be read, under a name that is free."""
+    names = (file.with_name(f"{file.stem}-{n}.bak{file.suffix}") for n in range(1, 1000))
+    copy = next(name for name in names if not name.exists())
+    try:
+        write_atomically(copy, file.read_bytes())
+    except OSError as error:
+        raise _unwritable(copy, error) from None
+    return copy
 
 
 def read_receipt(file: Path) -> dict[Key, ReceiptRow]:
@@ -216,37 +223,57 @@ def read_receipt(file: Path) -> dict[Key, ReceiptRow]:
 
     Raises DatasetError where the file is something else.
     """
-    try:
-        raw = file.read_bytes()
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise DatasetError(f"{file} cannot be read: {error.strerror}") from None
-    lines = raw.decode("utf-8-sig", "backslashreplace").split("\n")[:-1]  # what follows is torn
-    if not lines:
-        return {}
-    header = [name.strip() for name in next(csv.reader(lines[:1]), [])]
-    if header[:3] != list(COLUMNS[:3]):
+    return read_receipt_counting(file)[0]
+
+
+def read_receipt_counting(file: Path) -> tuple[dict[Key, ReceiptRow], int]:
+    """The same, and how many rows could not be read, as after somebody's editing.
+
+    A spreadsheet's or pandas' way of writing is understood: semicolons, 320.0 for 320, a byte-order mark,
+    other line ends. A row whose class or path would lead out of the folder counts as unreadable.
+    """
+    lines = list(io.StringIO(_text(file), newline="\n"))
+    if not lines or (len(lines) == 1 and _HEADER.startswith(lines[0])):  # killed over the header
+        return {}, 0
+    delimiter = max(",;\t", key=lines[0].count)
+    header = next(csv.reader([lines[0]], delimiter=delimiter), [])
+    header = [name.strip().lower() for name in header]
+    if not {*COLUMNS[:3]} <= {*header}:
         raise DatasetError(
             f"{file} is no receipt of tellapart; move it away or choose another folder"
         )
     rows: dict[Key, ReceiptRow] = {}
+    unreadable = 0
     for line in lines[1:]:  # each for itself: an open quote spoils its own line alone
-        values = next(csv.reader([line]), [])
-        row = _row(dict(zip(header, values, strict=False)))
+        values = next(csv.reader([line], delimiter=delimiter), [])
+        torn = not line.endswith("\n") and len(values) < len(header)
+        row = None if torn else _row(dict(zip(header, values, strict=False)))
         if row is not None:
             rows[row.key] = row
-    return rows
+        elif values and not torn:
+            unreadable += 1
+    return rows, unreadable
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_bytes().decode("utf-8-sig", "backslashreplace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise DatasetError(f"{file} cannot be read: {error.strerror}") from None
 
 
 def is_receipt(file: Path) -> bool:
-    """Whether a CSV file begins as receipts do."""
+    """Whether a CSV file has the columns by which receipts are known."""
     try:
         with file.open("rb") as opened:
-            start = opened.read(64).removeprefix(b"\xef\xbb\xbf")
+            start = opened.read(4096).removeprefix(b"\xef\xbb\xbf")
     except OSError:
         return False
-    return start.startswith(",".join(COLUMNS[:3]).encode() + b",")
+    first = start.split(b"\n")[0].replace(b";", b",").replace(b"\t", b",")
+    names = {name.strip(b' "\r').lower() for name in first.split(b",")}
+    return names >= {name.encode() for name in (*COLUMNS[:3], "path")}
 
 
 def write_receipt(file: Path, rows: Iterable[ReceiptRow]) -> None:
@@ -262,20 +289,36 @@ def write_receipt(file: Path, rows: Iterable[ReceiptRow]) -> None:
 
 
 def _row(values: dict[str, str]) -> ReceiptRow | None:
-    """A row from its fields; None where they are none, as after somebody's editing."""
+    """A row from its fields; None where they are none, or would lead somewhere else."""
     found: dict[str, Any] = {}
     try:
         for name, column in zip(_NAMES, COLUMNS, strict=True):
-            value = values.get(column, "")
+            value = values.get(column, "").strip() if name in _WHOLE else values.get(column, "")
             if name in _WHOLE:
-                found[name] = int(value) if value else (0 if name == "tries" else None)
+                found[name] = _whole(value) if value else (0 if name == "tries" else None)
             else:
                 found[name] = float(value or 0) if name == "seconds" else value
     except ValueError:
         return None
-    if found["status"] not in STATUSES or not (found["url"] or found["path"]):
-        return None
-    return ReceiptRow(**found)
+    found["status"] = found["status"].strip().lower()
+    row = ReceiptRow(**found)
+    return row if row.status in STATUSES and (row.url or row.path) and _stays_inside(row) else None
+
+
+def _whole(text: str) -> int:
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError(text)
+    return int(number)
+
+
+def _stays_inside(row: ReceiptRow) -> bool:
+    """A receipt may come with somebody else's folder, and files are moved by what it says."""
+    path = PurePosixPath(row.path)
+    inside = not path.is_absolute() and ".." not in path.parts and "\0" not in row.path
+    named = row.status == "failed" or ("/" not in row.label and row.label not in ("", ".", ".."))
+    hashed = not row.sha256 or (len(row.sha256) == 64 and not {*row.sha256} - _HEXADECIMAL)
+    return inside and named and hashed
 
 
 def _one_line(text: str) -> str:

@@ -9,6 +9,8 @@ import subprocess
 import threading
 import time
 import tracemalloc
+from collections import Counter
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -514,14 +516,18 @@ def workers():
 
 def test_a_crash_of_a_decoder_takes_no_other_picture_along(get):
     killed = []
+    end = time.monotonic() + 60
 
     def kill():
-        while len(killed) < 3:
-            killed.extend(number for number in workers() if not os.kill(number, 9))
-            time.sleep(0.3)
+        while len(killed) < 3 and time.monotonic() < end:
+            for number in workers():
+                with suppress(ProcessLookupError):
+                    os.kill(number, 9)
+                    killed.append(number)
+            time.sleep(0.5)
 
     with Server({"/many/*": slow(0.02, many(120))}) as server:
-        thread = threading.Thread(target=kill)
+        thread = threading.Thread(target=kill, daemon=True)
         thread.start()
         rows = get([server.url(f"/many/{n}.jpg") for n in range(120)])
         thread.join()
@@ -531,6 +537,163 @@ def test_a_crash_of_a_decoder_takes_no_other_picture_along(get):
     assert len(lost) <= 2
     assert all(row.reason == "damaged" for row in lost)
     assert not workers()
+
+
+HARMFUL = """
+import os, time
+import PIL.Image
+plain = PIL.Image.open
+def harmed(source, *arguments, **options):
+    content = source.read()
+    source.seek(0)
+    if b"CRASH" in content:
+        os._exit(11)
+    if b"SLOW" in content:
+        import tellapart.data.gather.worker, signal
+        signal.alarm(1)
+        time.sleep(60)
+    return plain(source, *arguments, **options)
+PIL.Image.open = harmed
+"""
+
+
+def test_pictures_that_crash_or_hold_up_their_decoder(get, tmp_path, monkeypatch):
+    """As a fault in a library would: the same picture does so every time."""
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "sitecustomize.py").write_text(HARMFUL)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
+    routes = {"/crash": picture(sample(1) + b"CRASH"), "/slow": picture(sample(2) + b"SLOW")}
+    with Server({**routes, "/many/*": many(20)}) as server:
+        urls = [server.url(path) for path in routes]
+        rows = get([*urls, *(server.url(f"/many/{n}.jpg") for n in range(20))], workers=1)
+    assert [(rows[url].status, rows[url].reason) for url in urls] == [
+        ("failed", "damaged"), ("failed", "too slow to decode"),
+    ]  # fmt: skip
+    assert sum(row.status == "ok" for row in rows.values()) == 20
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused_at_once(get):
+    content = BytesIO()
+    Image.new("L", (64, 64)).save(content, "JPEG", progressive=True)
+    start, last, end = content.getvalue().rpartition(b"\xff\xda")
+    with Server({"/a": picture(start + (last + end[:-2]) * 5000 + end[-2:])}) as server:
+        (row,) = get([server.url("/a")]).values()
+    assert (row.status, row.reason) == ("failed", "damaged")
+    assert "scans" in row.detail
+
+
+def test_no_answer_ends_the_others(get):
+    """A date that no clock can hold, from a server that wants to be asked again then."""
+    late = {"Retry-After": "Mon, 01 Jan 2024 00:00:00 +99999999999999999999"}
+    with Server({"/late": status(503, headers=late), "/many/*": many(5)}) as server:
+        urls = [server.url("/late"), *(server.url(f"/many/{n}.jpg") for n in range(5))]
+        rows = get(urls)
+    assert [row.status for row in rows.values()] == ["failed", *["ok"] * 5]
+
+
+def test_a_host_that_only_fails_is_left_alone(get):
+    with Server({"/*": status(503)}) as server:
+        rows = get([server.url(f"/{n}") for n in range(100)], retries=0)
+        assert 20 <= len(server.hits) <= 30
+    reasons = Counter(row.reason for row in rows.values())
+    assert reasons["host does not answer"] == 100 - len(server.hits)
+    assert reasons["HTTP 503"] == len(server.hits)
+
+
+def test_after_a_redirect_the_other_host_counts(get):
+    """All links of two hosts lead to a third, which has no more requests at a time than others."""
+    with Server({"/to/*": by_query(lambda path: redirect(path))}) as server:
+        server.routes["/end/*"] = slow(0.05, by_query(lambda n: picture(sample(int(n)))))
+        server.routes["/to/*"] = by_query(
+            lambda n: redirect(server.url(f"/end/x?{n}", "127.0.0.1"))
+        )
+        hosts = ["localhost", "127.0.0.2"]
+        urls = [server.url(f"/to/x?{n}", hosts[n % 2]) for n in range(16)]
+        rows = get(urls, per_host=2, allow_private=True)
+        assert server.most_at_once_of[f"127.0.0.1:{server.port}"] <= 2
+    assert {row.status for row in rows.values()} <= {"ok", "failed"}
+    assert sum(row.status == "ok" for row in rows.values()) >= 8
+
+
+def test_waiting_for_a_free_place_uses_no_cpu(get):
+    slowly = slow(1.5, picture(sample(1)))
+    with Server({"/ill": first(1, status(500), picture(sample(2))), "/slow": slowly}) as server:
+        before = time.process_time()
+        get([server.url("/ill"), server.url("/slow")], concurrency=1)
+        assert time.process_time() - before < 1.0
+
+
+# Files of the user
+
+
+def test_own_pictures_and_edits_survive_every_decision(loopback_is_public, tmp_path, write_picture):
+    with Server({"/both": picture(sample(1)), "/again": picture(sample(1))}) as server:
+        lists = {"cat": [server.url("/both")], "dog": [server.url("/both")]}
+        own = write_picture(tmp_path / "cat" / "mine.png", (40, 40))
+        (tmp_path / "cat" / "same.jpg").write_bytes(sample(1))
+        tellapart.verify(tmp_path)
+        mine = {path: path.read_bytes() for path in (own, tmp_path / "cat" / "same.jpg")}
+        tellapart.gather(lists, tmp_path, conflicts="keep")
+        edited = next((tmp_path / "dog").iterdir())
+        Image.new("RGB", (50, 50), "red").save(edited)
+        mine[edited] = edited.read_bytes()
+        for decision in ("first", "drop", "keep", None, "first", None):
+            dataset, _ = tellapart.gather(lists, tmp_path, conflicts=decision)
+            assert {path: path.read_bytes() for path in mine} == mine
+            assert all((tmp_path / path).is_file() for path in dataset.paths)
+            tellapart.verify(tmp_path)
+            assert {path: path.read_bytes() for path in mine} == mine
+        lists["dog"].append(server.url("/again"))  # the same bytes by another link
+        tellapart.gather(lists, tmp_path)
+        assert {path: path.read_bytes() for path in mine} == mine
+
+
+def test_a_decision_survives_verify_and_another_order(loopback_is_public, tmp_path):
+    with Server({"/both": picture(sample(1)), "/a": picture(sample(2))}) as server:
+        cat, dog = {"cat": [server.url("/both")]}, {"dog": [server.url("/both"), server.url("/a")]}
+        tellapart.gather({**cat, **dog}, tmp_path, conflicts="first")
+        tellapart.verify(tmp_path)
+        dataset, receipt = tellapart.gather({**dog, **cat}, tmp_path)
+        assert sorted(dataset.labels) == ["cat", "dog"]
+        assert not receipt.lost
+        assert server.hits.total() == 2
+
+
+def test_a_corrected_list_corrects_the_data(loopback_is_public, tmp_path):
+    with Server({"/many/*": many(4)}) as server:
+        urls = [server.url(f"/many/{n}.jpg") for n in range(4)]
+        tellapart.gather({"cat": [urls[0], urls[1], "no link"], "dog": [urls[2]]}, tmp_path)
+        dataset, receipt = tellapart.gather({"cat": [urls[0]], "dog": [urls[1], urls[2]]}, tmp_path)
+        assert dict(zip(dataset.table["source_url"], dataset.labels, strict=True)) == {
+            urls[0]: "cat", urls[1]: "dog", urls[2]: "dog",
+        }  # fmt: skip
+        assert stored(tmp_path) == sorted(dataset.paths)
+        assert not receipt.lost
+        assert server.hits.total() == 3
+        dataset, receipt = tellapart.gather({"cat": [urls[3]]}, tmp_path)  # one more list
+        assert len(dataset) == 4
+        assert any("do not name them" in note for note in receipt.notes)
+
+
+def test_rows_that_cannot_be_read_are_kept_aside(get, tmp_path):
+    with Server({"/many/*": many(2)}) as server:
+        get([server.url("/many/0.jpg")])
+        file = tmp_path / "data" / "receipt.csv"
+        broken = file.read_text() + "http://x/1,../up,ok,,,,,,,,," + "\n"
+        file.write_text(broken)
+        get([server.url("/many/1.jpg")])
+    assert [path.read_text() for path in (tmp_path / "data").glob("*.bak.csv")] == [broken]
+    assert "../up" not in file.read_text()
+
+
+def test_a_class_folder_on_another_disk(get, small_disk, tmp_path):
+    (tmp_path / "data").mkdir()
+    (small_disk / "cats").mkdir()
+    (tmp_path / "data" / "cat").symlink_to(small_disk / "cats")
+    with Server({"/many/*": many(2)}) as server:
+        rows = get([server.url(f"/many/{n}.jpg") for n in range(2)])
+    assert [row.status for row in rows.values()] == ["ok"] * 2
+    assert len(list((small_disk / "cats").iterdir())) == 2
 
 
 def test_two_at_once_in_one_folder(get, tmp_path):

@@ -49,6 +49,7 @@ def test_addresses_that_are_public(address):
         (["tellapart: noai"], "noai"),
         (["*: noindex"], "noindex"),
         (["unavailable_after: 25 Jun 2030 15:00:00 PST, noai"], "noai"),
+        (["unavailable_after: Fri, 25 Jun 2030 15:00:00 GMT, noai"], "noai"),
         (["googlebot: nofollow, tellapart: noai"], "noai"),
         (["noaix, anoai"], ""),
     ],

@@ -146,8 +146,9 @@ def test_a_gathered_folder_keeps_its_links_and_what_went_bad_is_asked_for_again(
         (tmp_path / "data" / rows[urls[2]].path).unlink()
         dataset, receipt = tellapart.verify(tmp_path / "data")
         assert [row.url for row in receipt.rows]
-        assert {row.url for row in receipt.rows} == set(urls)
-        states = {row.url: (row.status, row.reason) for row in receipt.rows}
+        assert {row.url for row in receipt.rows} == {urls[0], urls[1], urls[3]}  # those on disk
+        states = {row.url: (row.status, row.reason) for row in read_receipt(receipt.file).values()}
+        assert set(states) == set(urls)
         assert states[urls[1]] == ("failed", "truncated")
         assert states[urls[2]] == ("skipped", "removed by hand")
         assert len(dataset) == 2
@@ -182,3 +183,27 @@ def test_names_that_are_hostile(tmp_path, write_picture):
     assert len(again) == len(dataset)
     readable = [path for path in again.paths if (tmp_path / "photos" / path).is_file()]
     assert len(readable) >= len(odd)
+
+
+def test_a_pipe_is_not_waited_for(photos):
+    os.mkfifo(photos / "cat" / "pipe.jpg")
+    dataset, receipt = tellapart.verify(photos)
+    assert {row.path: row.reason for row in receipt.rows}["cat/pipe.jpg"] == "not a file"
+    assert len(dataset) == 6
+
+
+def test_copies_whose_names_would_be_the_same(tmp_path, write_picture):
+    for name, form in (("x.gif", "GIF"), ("x.gif.png", "PNG"), ("x.gif-2.png", "PNG")):
+        write_picture(tmp_path / "photos" / "a" / name, (40, 40), format=form)
+    dataset, _ = tellapart.verify(tmp_path / "photos", copy_to=tmp_path / "clean")
+    copies = contents(tmp_path / "clean")
+    assert len(dataset) == len(copies) - 1 == 3
+    for path, sha256 in zip(dataset.paths, dataset.table["sha256"], strict=True):
+        assert hashlib.sha256(copies[path]).hexdigest() == sha256
+
+
+def test_copies_into_the_folder_where_one_stands(photos, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    dataset, _ = tellapart.verify(photos, copy_to=".")
+    assert len(contents(tmp_path / "here")) == len(dataset) + 1

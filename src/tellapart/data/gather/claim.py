@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tellapart.errors import DatasetError
+from tellapart.errors import DatasetError, UsageError
 
 __all__ = ["claimed", "locked", "unwritable"]
 
@@ -21,6 +21,8 @@ def claimed(folder: Path) -> Iterator[Path]:
     Raises DatasetError where another process holds it or it cannot be written.
     """
     parts = folder / _PARTS
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder for the pictures")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -31,11 +31,19 @@ from tellapart.data.gather.urls import BadLink, request_url
 from tellapart.data.images import check_head
 from tellapart.errors import ImageError
 
-__all__ = ["Body", "Fault", "Redirect", "fetch", "is_passing"]
+__all__ = ["HOST_FAILS", "Body", "Fault", "Redirect", "fetch", "is_passing"]
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PASSING_STATUS = (408, 425, 429, 500, 502, 503, 504, 507, 520, 521, 522, 523, 524, 529, 530)
-_PASSING = ("timeout", "connection failed", "connection broken", "incomplete", "name not found")
+HOST_FAILS = "host does not answer"
+_PASSING = (
+    HOST_FAILS,
+    "timeout",
+    "connection failed",
+    "connection broken",
+    "incomplete",
+    "name not found",
+)
 _HEAD = 32  # bytes that tell whether it can be a picture
 _IN_MEMORY = 1 << 19  # bytes of a body that are held; so many times the concurrency is the bound
 
@@ -197,6 +205,7 @@ class _Inflate:
         if name not in ("", "identity", "gzip", "x-gzip", "deflate"):
             raise Fault("unknown encoding", f"Content-Encoding: {name}")
         self._inflate = zlib.decompressobj(47) if name not in ("", "identity") else None
+        self._bare = name == "deflate"  # many servers leave zlib's header out
 
     def of(self, chunk: bytes) -> Iterator[bytes]:
         if self._inflate is None:
@@ -204,10 +213,25 @@ class _Inflate:
             return
         try:
             while chunk:
-                yield self._inflate.decompress(chunk, self._MOST)
-                chunk = self._inflate.unconsumed_tail
+                yield self._inflated(self._inflate, chunk)
+                chunk = self._inflate.unconsumed_tail or self._inflate.unused_data
+                if self._inflate.eof:  # gzip may have several members; else padding follows
+                    if not chunk.startswith(b"\x1f\x8b"):
+                        return
+                    self._inflate = zlib.decompressobj(47)
         except zlib.error as error:
-            raise Fault("incomplete", f"its compression is damaged: {error}") from None
+            raise Fault("damaged", f"its compression: {error}") from None
+
+    def _inflated(self, inflate: "zlib._Decompress", chunk: bytes) -> bytes:
+        try:
+            return inflate.decompress(chunk, self._MOST)
+        except zlib.error:
+            if not self._bare:
+                raise
+            self._inflate = zlib.decompressobj(-15)
+            return self._inflate.decompress(chunk, self._MOST)
+        finally:
+            self._bare = False
 
 
 def _location(response: aiohttp.ClientResponse, url: str) -> str:
@@ -249,11 +273,10 @@ def _retry_after(text: str) -> float | None:
         return float(text[:9])
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+        when = when if when.tzinfo else when.replace(tzinfo=UTC)
+        return max(0.0, (when - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError, TypeError):
         return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    return max(0.0, (when - datetime.now(UTC)).total_seconds())
 
 
 def _phrase(status: int) -> str:

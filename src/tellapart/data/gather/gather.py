@@ -5,31 +5,40 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from tellapart.data.cpus import cpu_count
 from tellapart.data.dataset import Dataset
-from tellapart.data.gather.addresses import REFUSED
 from tellapart.data.gather.claim import claimed
-from tellapart.data.gather.fetch import is_passing
 from tellapart.data.gather.links import Link, read_links
 from tellapart.data.gather.options import GatherOptions
-from tellapart.data.gather.schedule import Ask
+from tellapart.data.gather.plan import BEYOND, REMOVED, Plan, make_plan
 from tellapart.data.gather.session import Session
-from tellapart.data.gather.settle import arrange, is_there, judge, placeholders
-from tellapart.data.receipt import Receipt, ReceiptLog, ReceiptRow, read_receipt, write_receipt
+from tellapart.data.gather.settle import (
+    arrange,
+    judge,
+    placeholders,
+    plural,
+    remembered,
+    unreadable_rows,
+)
+from tellapart.data.images import looks_like_image
+from tellapart.data.receipt import (
+    Receipt,
+    ReceiptLog,
+    ReceiptRow,
+    read_receipt_counting,
+    write_receipt,
+)
 
-__all__ = ["RECEIPT", "REMOVED", "Gathered", "Sources", "gather"]
+__all__ = ["RECEIPT", "Gathered", "Sources", "gather"]
 
 Sources = Mapping[str, str | Path | Sequence[str]] | str | Path | Sequence[str | Path]
 Progress = Callable[[str, int, int, int], None]
 
 RECEIPT = "receipt.csv"
 _log = logging.getLogger(__name__)
-REMOVED = "removed by hand"
-_BEYOND = "beyond max-per-class"
 
 
 class Gathered(NamedTuple):
@@ -91,133 +100,120 @@ def gather(
         max_per_class, max_size, min_side, max_bytes, timeout, retries, concurrency, per_host,
         conflicts, allow_private, ignore_robots, ask_again, user_agent,
     )  # fmt: skip
-    links, notes = read_links(sources)
+    listed, notes = read_links(sources)
+    links = list({(link.url, link.label): link for link in listed}.values())
     folder = Path(into)
     with claimed(folder) as parts:
-        work = _Work(folder, parts, links, options, progress or (lambda *_: None))
-        work.plan()
-        interrupted = work.ask(workers or cpu_count())
-        receipt = work.finish(notes)
+        before, unreadable = read_receipt_counting(folder / RECEIPT)
+        if unreadable:
+            notes.append(unreadable_rows(folder / RECEIPT, unreadable))
+        plan = make_plan(folder, links, before, options)
+        count = _Count(links, plan, progress or (lambda *_: None))
+        interrupted = _ask(folder, parts, plan, options, workers or cpu_count(), count)
+        rows = _settle(folder, links, plan, before, options)
     if interrupted:
+        count.say_stopped()
         raise KeyboardInterrupt
+    notes += _notes(folder, rows, plan, options)
+    receipt = Receipt(folder / RECEIPT, tuple(rows), tuple(notes))
     return Gathered(Dataset.from_receipt(receipt), receipt)
 
 
-@dataclass
-class _Work:
-    """One call: what was there, what is to be asked, what came."""
+class _Count:
+    """How far each class is, for who watches."""
 
-    into: Path
-    parts: Path
-    links: list[Link]
-    options: GatherOptions
-    progress: Progress
-    rows: dict[tuple[str, str], ReceiptRow] = field(default_factory=dict)
-    asks: dict[str, Ask] = field(default_factory=dict)
-    done: Counter[str] = field(default_factory=Counter)
-    lost: Counter[str] = field(default_factory=Counter)
-    total: Counter[str] = field(default_factory=Counter)
-
-    def plan(self) -> None:
-        """Divide the links into those with a final row and those to ask for."""
-        self.rows = read_receipt(self.into / RECEIPT)
-        taken: Counter[str] = Counter()
-        for link in self.links:
-            self.total[link.label] += 1
-            key = (link.url, link.label)
-            taken[link.label] += not link.reason
-            before = self.rows.get(key)
-            row = before and self._kept(before)
-            if row is None and (link.reason or taken[link.label] > self.options.max_per_class):
-                row = _without_asking(link)
-            if row is not None:
-                self.rows[key] = row
-                self._count(row)
-                continue
-            self.rows.pop(key, None)
-            self.asks.setdefault(link.request, Ask(link.request)).links.append(link)
+    def __init__(self, links: Sequence[Link], plan: Plan, progress: Progress) -> None:
+        self.total = Counter(link.label for link in links)
+        self.done: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
+        self._progress = progress
+        listed = {(link.url, link.label) for link in links}
+        for key, row in plan.rows.items():
+            if key in listed:
+                self._add(row)
         for label in self.total:
-            self.progress(label, self.done[label], self.total[label], self.lost[label])
+            self._report(label)
 
-    def _kept(self, row: ReceiptRow) -> ReceiptRow | None:
-        """The row of an earlier run where it is final; None where the link is to be asked for."""
-        if row.status in ("ok", "duplicate", "conflict") or row.reason == REMOVED:
-            if is_there(self.into, row):
-                return replace(row, status="ok", reason="") if row.reason == REMOVED else row
-            if self.options.ask_again or (self.into / row.path).exists():
-                return None
-            return replace(row, status="skipped", reason=REMOVED)
-        if row.status == "skipped":
-            return None
-        return row if _failed_for_good(row, self.options) else None
+    def ended(self, row: ReceiptRow) -> None:
+        self._add(row)
+        self._report(row.label)
 
-    def ask(self, workers: int) -> bool:
-        """Ask for all that is planned; whether it was interrupted."""
-        if not self.asks:
-            return False
-        with ReceiptLog(self.into / RECEIPT) as log:
+    def say_stopped(self) -> None:
+        done, total, lost = self.done.total(), self.total.total(), self.lost.total()
+        _log.warning("Stopped: %s of %s links are done, %s lost.", done, total, lost)
 
-            def ended(rows: list[ReceiptRow]) -> None:
-                for row in rows:
-                    log.add(row)
-                    self.rows[row.key] = row
-                    self._count(row)
-                    label = row.label
-                    self.progress(label, self.done[label], self.total[label], self.lost[label])
-
-            asks = list(self.asks.values())
-            session = Session(self.into, self.parts, asks, self.options, workers, ended)
-            return _run_aside(session)
-
-    def finish(self, notes: Sequence[str]) -> Receipt:
-        """The receipt as it is to stay: settled, one row for each link, in the order of the lists."""
-        listed = {(link.url, link.label) for link in self.links}
-        order = [key for key in self.rows if key not in listed]
-        order += [key for key in dict.fromkeys((link.url, link.label) for link in self.links)
-                  if key in self.rows]  # fmt: skip
-        rows = judge([self.rows[key] for key in order], self.options.conflicts)
-        rows = arrange(self.into, rows)
-        write_receipt(self.into / RECEIPT, rows)
-        return Receipt(
-            self.into / RECEIPT, tuple(rows), (*notes, *_notes(rows), *placeholders(rows))
-        )
-
-    def _count(self, row: ReceiptRow) -> None:
+    def _add(self, row: ReceiptRow) -> None:
         self.done[row.label] += 1
         self.lost[row.label] += row.status == "failed"
 
-
-def _without_asking(link: Link) -> ReceiptRow:
-    status, reason = ("failed", link.reason) if link.reason else ("skipped", _BEYOND)
-    return ReceiptRow(
-        link.url, link.label, status, reason, detail=link.detail, provenance=link.provenance
-    )
+    def _report(self, label: str) -> None:
+        self._progress(label, self.done[label], self.total[label], self.lost[label])
 
 
-def _failed_for_good(row: ReceiptRow, options: GatherOptions) -> bool:
-    """Whether asking again would only give the same answer, with these options."""
-    side = min(row.width or 0, row.height or 0)
-    may_come = (
-        options.ask_again
-        or bool(row.path)  # it came once, and its file has gone bad since
-        or is_passing(row.reason, row.http_status)
-        or (row.reason == "too small" and side >= options.min_side)
-        or (row.reason == "too large" and (row.bytes or 0) <= options.max_bytes)
-        or (row.reason == REFUSED and options.allow_private)
-        or (row.reason == "refused by robots tag" and options.ignore_robots)
-    )
-    return not may_come
+def _ask(
+    into: Path, parts: Path, plan: Plan, options: GatherOptions, workers: int, count: _Count
+) -> bool:
+    """Ask for all that is planned, and put the rows into the plan; whether it was interrupted."""
+    if not plan.asks:
+        return False
+    with ReceiptLog(into / RECEIPT) as log:
+
+        def ended(rows: list[ReceiptRow]) -> None:
+            for row in rows:
+                log.add(row)
+                plan.rows[row.key] = row
+                count.ended(row)
+
+        asks = list(plan.asks.values())
+        return _run_aside(Session(into, parts, asks, options, workers, ended))
 
 
-def _notes(rows: Sequence[ReceiptRow]) -> list[str]:
-    beyond: Counter[str] = Counter(row.label for row in rows if row.reason == _BEYOND)
+def _settle(
+    into: Path,
+    links: Sequence[Link],
+    plan: Plan,
+    before: Mapping[tuple[str, str], ReceiptRow],
+    options: GatherOptions,
+) -> list[ReceiptRow]:
+    """The receipt as it is to stay: one row for each link, in the order of the lists."""
+    listed = dict.fromkeys((link.url, link.label) for link in links)
+    order = [key for key in plan.rows if key not in listed]
+    order += [key for key in listed if key in plan.rows]
+    rows = judge([plan.rows[key] for key in order], options.conflicts)
+    rows = arrange(into, rows, before.values())
+    write_receipt(into / RECEIPT, rows)
+    return rows
+
+
+def _notes(into: Path, rows: Sequence[ReceiptRow], plan: Plan, options: GatherOptions) -> list[str]:
+    beyond: Counter[str] = Counter(row.label for row in rows if row.reason == BEYOND)
     notes = [
-        f"{n:,} links of {label} are beyond the first ones of a class; --max-per-class takes more"
+        f"{plural(n, 'link')} of {label} not asked for (--max-per-class {options.max_per_class:,})"
         for label, n in beyond.items()
     ]
-    if removed := sum(row.reason == REMOVED for row in rows):
-        notes.append(f"{removed:,} pictures were removed by hand and are not asked for again")
-    return notes
+    if removed := len({row.path for row in rows if row.reason == REMOVED}):
+        notes.append(f"{plural(removed, 'picture')} removed by hand stay away (--ask-again asks)")
+    if plan.unlisted:
+        text = "stay though these lists do not name them; delete what you do not want"
+        notes.append(f"{plural(plan.unlisted, 'picture')} {text}")
+    if foreign := _not_gathered(into, rows):
+        text = "in the class folders came some other way; train uses them too"
+        notes.append(f"{plural(foreign, 'picture')} {text}")
+    return [*notes, *remembered(rows, options.conflicts), *placeholders(into, rows)]
+
+
+def _not_gathered(into: Path, rows: Sequence[ReceiptRow]) -> int:
+    """Pictures in the folders of these classes that are in no row."""
+    known = {row.path for row in rows}
+    folders = {row.label: into / row.label for row in rows if row.path}
+    files = ((label, file) for label, folder in folders.items() for file in _files(folder))
+    return sum(
+        f"{label}/{file.name}" not in known and looks_like_image(file) for label, file in files
+    )
+
+
+def _files(folder: Path) -> list[Path]:
+    return [file for file in folder.iterdir() if file.name[0] != "."] if folder.is_dir() else []
 
 
 def _run_aside(session: Session) -> bool:

@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
+from tellapart.data.images import MOST_BYTES
 from tellapart.errors import UsageError
 
 __all__ = ["CONFLICTS", "GatherOptions"]
@@ -36,10 +38,16 @@ class GatherOptions:
             "max_per_class": 1, "max_size": 1, "min_side": 1, "max_bytes": 1, "retries": 0,
             "concurrency": 1, "per_host": 1,
         }  # fmt: skip
+        for name in (*least, "timeout"):
+            value = getattr(self, name)
+            if isinstance(value, bool | str) or not isinstance(value, Real | None):
+                raise UsageError(f"{name} is {value!r}; expected a number")
         for name, lowest in least.items():
             value = getattr(self, name)
             if value is not None and value < lowest:
                 raise UsageError(f"{name} is {value}; expected {lowest} or more")
+        if self.max_bytes > MOST_BYTES:
+            raise UsageError(f"max_bytes is {self.max_bytes:,}; at most {MOST_BYTES:,} are decoded")
         if not (self.timeout > 0 and math.isfinite(self.timeout)):
             raise UsageError(f"timeout is {self.timeout}; expected seconds, more than 0")
         if self.conflicts not in (None, *CONFLICTS):

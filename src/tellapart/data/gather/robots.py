@@ -26,7 +26,8 @@ def refused_by_robots(headers: Iterable[str]) -> str:
         robot = ""
         for part in header.lower().split(","):
             name, colon, rest = part.partition(":")
-            if colon and name.strip() not in _WITH_VALUE:
+            # A robot's name is one word; the time of a date is none.
+            if colon and name.strip() not in _WITH_VALUE and len(name.split()) == 1:
                 robot, part = name.strip(), rest
             if robot in _OURS and part.strip() in _REFUSING:
                 return part.strip()

@@ -2,7 +2,7 @@
 
 import heapq
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
@@ -44,6 +44,7 @@ class Schedule:
         self._turns: deque[str] = deque()
         self._in_turn: set[str] = set()
         self._resting: dict[str, float] = {}
+        self._rested: defaultdict[str, float] = defaultdict(float)
         self._later: list[tuple[float, int, Ask | str]] = []
         self._number = count()
 
@@ -62,9 +63,15 @@ class Schedule:
     def rest(self, host: str, seconds: float) -> None:
         """Leave a host in peace for a while, as its Retry-After asks."""
         until = self._clock() + seconds
-        if until > self._resting.get(host, 0.0):
+        before = self._resting.get(host, 0.0)
+        if until > before:
             self._resting[host] = until
+            self._rested[host] += until - max(before, self._clock())
             heapq.heappush(self._later, (until, next(self._number), host))
+
+    def rested(self, host: str) -> float:
+        """Seconds of rest that a host has had, or has been promised, in all."""
+        return self._rested[host]
 
     def take(self) -> Ask | None:
         """The next one, which is then out until `give_back`; None where none may go now."""
@@ -94,13 +101,21 @@ class Schedule:
         """When, on the clock, something that waits for its time may go; None where nothing does."""
         return self._later[0][0] if self._later else None
 
-    def drain(self) -> list[Ask]:
-        """Everything that waits, taken out: it will not be asked for now."""
-        left = [ask for waiting in self._waiting.values() for ask in waiting]
-        left += [what for _, _, what in self._later if isinstance(what, Ask)]
-        self._waiting.clear()
-        self._later.clear()
-        self._resting.clear()
+    def drain(self, host: str | None = None) -> list[Ask]:
+        """Everything that waits, or all of one host's, taken out: it will not be asked for now."""
+        hosts = list(self._waiting) if host is None else [host]
+        left = [ask for name in hosts for ask in self._waiting.pop(name, ())]
+        kept = []
+        for entry in self._later:
+            what = entry[2]
+            if isinstance(what, Ask) and host in (None, what.host):
+                left.append(what)
+            elif host is not None:
+                kept.append(entry)
+        heapq.heapify(kept)
+        self._later = kept
+        if host is None:
+            self._resting.clear()
         return left
 
     def _may_go(self, host: str) -> bool:

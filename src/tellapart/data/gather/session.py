@@ -4,6 +4,7 @@ import asyncio
 import random
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -14,17 +15,28 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from tellapart.data.gather.claim import unwritable
-from tellapart.data.gather.fetch import Body, Fault, Redirect, fetch, new_session
+from tellapart.data.gather.fetch import (
+    HOST_FAILS,
+    Body,
+    Fault,
+    Redirect,
+    fetch,
+    is_passing,
+    new_session,
+)
 from tellapart.data.gather.options import GatherOptions
 from tellapart.data.gather.schedule import Ask, Schedule
 from tellapart.data.gather.store import Verified
 from tellapart.data.gather.verifiers import Verifiers
 from tellapart.data.receipt import ReceiptRow
+from tellapart.errors import TellapartError
 
 __all__ = ["Session", "host_of"]
 
 _MOST_REDIRECTS = 10
 _LONGEST_REST = 120.0  # seconds; who asks for more is asked again another day
+_MOST_REST = 600.0  # seconds that one host may ask for in all
+_MOST_FAILURES = 20  # of one host in a row, each after its retries
 _BACKOFF = 0.5  # seconds before the first retry; doubled each time, with jitter
 _LONGEST_BACKOFF = 30.0
 
@@ -54,6 +66,7 @@ class Session:
     _stopping: bool = field(init=False, default=False)
     _loop: asyncio.AbstractEventLoop | None = field(init=False, default=None)
     _wake: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _failed: Counter[str] = field(init=False, default_factory=Counter)
     _verifiers: Verifiers = field(init=False)
     _names: Iterator[str] = field(init=False)
 
@@ -94,7 +107,8 @@ class Session:
                 task = self._loop.create_task(self._take_on(session, ask))
                 self._tasks.add(task)
                 task.add_done_callback(self._done)
-            at = self._schedule.next_at()
+            free = len(self._tasks) < self.options.concurrency
+            at = self._schedule.next_at() if free else None
             timer = None if at is None else self._loop.call_at(at, self._wake.set)
             await self._wake.wait()
             if timer is not None:
@@ -124,6 +138,10 @@ class Session:
                 await self._store(ask, answer, part)
         except Fault as fault:
             self._meet(ask, fault)
+        except TellapartError:
+            raise
+        except Exception as error:  # whatever one answer brings about ends no other link
+            self._meet(ask, Fault("bad answer", f"{type(error).__name__}: {error}"[:300]))
         finally:
             self._schedule.give_back(host)
 
@@ -153,7 +171,8 @@ class Session:
     def _meet(self, ask: Ask, fault: Fault) -> None:
         """Retry, or write down why not."""
         wait = fault.wait or 0.0
-        if fault.again and ask.tries <= self.options.retries and wait <= _LONGEST_REST:
+        again = fault.again and ask.tries <= self.options.retries and wait <= _LONGEST_REST
+        if again and self._schedule.rested(ask.host) + wait <= _MOST_REST:
             if self._stopping:
                 return  # without a row it is asked again the next time
             if fault.wait is not None:
@@ -167,6 +186,18 @@ class Session:
             detail = f"it asks to wait {wait:,.0f} s; run the same command again later"
         row = _row_of(ask, "failed", fault.reason, fault.http_status, detail, size=fault.size)
         self._write(ask, row)
+        self._mark(ask.host, failed=is_passing(fault.reason, fault.http_status))
+
+    def _mark(self, host: str, *, failed: bool) -> None:
+        """Leave a host alone for good that only fails, or asks for rest again and again."""
+        self._failed[host] = self._failed[host] + 1 if failed else 0
+        tired = failed and self._schedule.rested(host) > _MOST_REST / 2
+        if self._failed[host] < _MOST_FAILURES and not tired:
+            return
+        for ask in self._schedule.drain(host):
+            ask.started = ask.started or time.monotonic()
+            text = f"{host} failed {self._failed[host]} times in a row; run the same command later"
+            self._write(ask, _row_of(ask, "failed", HOST_FAILS, None, text, size=None))
 
     def _end(self, ask: Ask, body: Body, facts: Verified, *, small: bool) -> None:
         row = replace(
@@ -180,6 +211,7 @@ class Session:
             self._write(ask, replace(row, status="failed", reason="too small", detail=text))
             return
         self._write(ask, row, f"{facts.sha256}{facts.suffix}")
+        self._mark(ask.host, failed=False)
 
     def _write(self, ask: Ask, row: ReceiptRow, name: str = "") -> None:
         self.ended(

@@ -6,16 +6,25 @@ next run knows it. The judgement is arithmetic on rows; only `arrange` touches f
 were gathered.
 """
 
+import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tellapart.data.gather.store import verify_file
-from tellapart.data.receipt import PENDING, ReceiptRow
+from tellapart.data.receipt import PENDING, ReceiptRow, keep_aside
 from tellapart.errors import ImageError
 
-__all__ = ["CONFLICTS_FOLDER", "arrange", "is_there", "judge", "placeholders"]
+__all__ = [
+    "CONFLICTS_FOLDER",
+    "arrange",
+    "is_there",
+    "judge",
+    "placeholders",
+    "plural",
+    "remembered",
+]
 
 CONFLICTS_FOLDER = ".conflicts"
 
@@ -52,6 +61,10 @@ def _same_content(rows: Sequence[ReceiptRow]) -> dict[str, list[int]]:
 def _judge_group(group: list[ReceiptRow], decision: str | None) -> list[ReceiptRow]:
     classes = list(dict.fromkeys(row.label for row in group))
     chosen = decision or _decided_before(group)
+    if not decision and chosen == "first":  # the first of then, whatever the order of now
+        classes.sort(
+            key=lambda name: (name, "ok") not in {(row.label, row.status) for row in group}
+        )
     wanted = classes[:1] if len(classes) == 1 or chosen == "first" else classes
     if len(classes) > 1 and chosen in (None, "drop"):
         wanted = []
@@ -78,40 +91,69 @@ def _decided_before(group: list[ReceiptRow]) -> str | None:
     return next((name for name, reason in _DECIDED.items() if reason in reasons), None)
 
 
-def arrange(into: Path, rows: Sequence[ReceiptRow]) -> list[ReceiptRow]:
+def arrange(
+    into: Path, rows: Sequence[ReceiptRow], before: Iterable[ReceiptRow] = ()
+) -> list[ReceiptRow]:
     """Bring the gathered files where judged rows say: into the folders of their classes, or aside.
 
-    Every move is a rename or a copy put in place whole; killed between, the next run completes it.
+    `before` are the rows of an earlier run: a file of theirs may be the one that is wanted elsewhere
+    now. Only what gathering stored is moved, and only while it holds what its name says: a user's own
+    pictures and edits stay. Every move is a rename or a copy put in place whole; killed between, the
+    next run completes it.
     """
     arranged = list(rows)
+    owned: dict[str, set[Path]] = {}
+    for row in (*rows, *before):
+        if _is_gathered(row):
+            owned.setdefault(row.sha256, set()).add(into / row.path)
     for sha256, places in _same_content(rows).items():
-        group = [rows[place] for place in places]
-        suffix = Path(group[0].path).suffix
-        wanted = {row.label for row in group if row.status != "conflict"}
-        homes = {row.label: into / row.label / f"{sha256}{suffix}" for row in group}
-        aside = into / CONFLICTS_FOLDER / f"{sha256}{suffix}"
-        targets = [homes[label] for label in homes if label in wanted] or [aside]
-        _bring([*homes.values(), aside], targets)
-        for place, row in zip(places, group, strict=True):
-            target = homes[row.label] if row.label in wanted else targets[0]
-            path = target.relative_to(into).as_posix()
-            arranged[place] = replace(row, path=path)
+        places = [place for place in places if _is_gathered(rows[place])]
+        if not places:
+            continue
+        name = Path(rows[places[0]].path).name
+        homes = {rows[place].label: into / rows[place].label / name for place in places}
+        wanted = [homes[label] for label in homes if any(
+            rows[place].label == label and rows[place].status != "conflict" for place in places
+        )]  # fmt: skip
+        targets = wanted or [into / CONFLICTS_FOLDER / name]
+        _bring(sha256, owned[sha256] | {into / CONFLICTS_FOLDER / name}, targets)
+        for place in places:
+            row = rows[place]
+            home = homes[row.label]
+            target = home if home in targets else targets[0]
+            if target.is_file():
+                arranged[place] = replace(row, path=target.relative_to(into).as_posix())
     return arranged
 
 
-def _bring(known: Sequence[Path], targets: Sequence[Path]) -> None:
-    there = [path for path in known if path.is_file()]
-    if not there:
-        return
-    for target in targets:
-        if not target.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            beside = target.with_name(f".{target.name}")
-            shutil.copyfile(there[0], beside)
-            beside.replace(target)
-    for path in there:
-        if path not in targets:
+def _is_gathered(row: ReceiptRow) -> bool:
+    """Whether its file is one that gathering stored: named after its content."""
+    return bool(row.url and row.sha256) and PurePosixPath(row.path).stem == row.sha256
+
+
+def _bring(sha256: str, owned: Iterable[Path], targets: Sequence[Path]) -> None:
+    there = [path for path in sorted(owned) if path.is_file()]
+    surplus = [path for path in there if path not in targets]
+    missing = [target for target in targets if not target.exists()]
+    if not surplus and not missing:
+        return  # as nearly always; nothing is read
+    whole = [path for path in {*there, *targets} if _holds(path, sha256)]
+    for target in missing if whole else []:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.with_name(f".{target.name}")
+        shutil.copyfile(whole[0], beside)
+        beside.replace(target)
+    for path in surplus:
+        if path in whole:  # what was edited stays
             path.unlink()
+
+
+def _holds(path: Path, sha256: str) -> bool:
+    try:
+        with path.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest() == sha256
+    except OSError:
+        return False
 
 
 def is_there(into: Path, row: ReceiptRow) -> bool:
@@ -128,13 +170,35 @@ def _is_whole(path: Path, size: int | None) -> bool:
         return False
 
 
-def placeholders(rows: Sequence[ReceiptRow]) -> list[str]:
+def placeholders(into: Path, rows: Sequence[ReceiptRow]) -> list[str]:
     """Sentences about single pictures that came for many links, as "no longer available" does."""
     notes = []
     for places in _same_content(rows).values():
         links = {rows[place].url for place in places} - {""}
-        if len(links) >= _FEWEST_LINKS:
-            path = rows[places[0]].path
-            notes.append((len(links), f"one picture came for {len(links)} links ({path}): look at it, "
-                          "it may stand for 'no longer available'"))  # fmt: skip
+        shown = [rows[place] for place in places if rows[place].status == "ok"]
+        if len(links) >= _FEWEST_LINKS and shown:
+            text = f"{len(links)} links gave one and the same picture, {into / shown[0].path}"
+            notes.append((len(links), f"{text}: if it says 'no longer available', delete it"))
     return [text for _, text in sorted(notes, key=lambda note: -note[0])]
+
+
+def remembered(rows: Sequence[ReceiptRow], decision: str | None) -> list[str]:
+    """A sentence about decisions of an earlier run that still hold."""
+    reasons = {row.reason for row in rows} & set(_DECIDED.values())
+    if decision or not reasons:
+        return []
+    return [f"as decided before: {', '.join(sorted(reasons))}; --conflicts decides anew"]
+
+
+def plural(count: int, noun: str) -> str:
+    """
+    >>> plural(1, "link"), plural(2000, "link")
+    ('1 link', '2,000 links')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def unreadable_rows(file: Path, count: int) -> str:
+    """Keep a receipt with rows that cannot be read before it is rewritten; a sentence that says so."""
+    copy = keep_aside(file)
+    return f"{plural(count, 'row')} of {file} cannot be read; the file as it was is kept as {copy}"

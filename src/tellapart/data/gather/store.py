@@ -2,8 +2,10 @@
 
 import errno
 import hashlib
+import itertools
 import os
 import shutil
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO, FileIO
@@ -54,6 +56,8 @@ def verify_file(file: Path, name: str) -> Verified:
     Raises ImageError where it holds no picture, or not a whole one.
     """
     try:
+        if not stat.S_ISREG(file.stat().st_mode):  # a pipe would be waited for
+            raise ImageError(name, "not a file", "expected a picture file")
         with file.open("rb") as opened:
             if (size := os.fstat(opened.fileno()).st_size) > MOST_BYTES:
                 raise ImageError(name, "too large", f"{size:,} bytes; at most {MOST_BYTES:,}")
@@ -67,13 +71,19 @@ def verify_file(file: Path, name: str) -> Verified:
 
 
 def verify_picture(
-    source: BufferedReader | BytesIO, size: int, name: str, *, max_size: int | None = None
+    source: BufferedReader | BytesIO,
+    size: int,
+    name: str,
+    *,
+    max_size: int | None = None,
+    min_side: int = 1,
 ) -> tuple[Verified, bytes | None]:
     """The same from `size` bytes that can be read; and the content of a copy, where the longer side is
-    more than `max_size` px: the facts are the copy's then."""
+    more than `max_size` px and the shorter one at least `min_side`: the facts are the copy's then."""
     # At an eighth a JPEG takes a third of the time; all its bytes are read all the same.
     picture = read_picture(source, name, shorter_side=max_size or 1)
-    if max_size is not None and max(picture.width, picture.height) > max_size:
+    large = max_size is not None and max(picture.width, picture.height) > max_size
+    if max_size is not None and large and min(picture.width, picture.height) >= min_side:
         return _copied(picture, max_size)
     source.seek(0)
     digest = hashlib.file_digest(source, "sha256").hexdigest()
@@ -127,28 +137,59 @@ def write_all(opened: FileIO, content: bytes) -> None:
 
 
 def _move(file: Path, place: Path) -> None:
+    """What is at the place already has the same name, so the same content, unless somebody edited it,
+    which stays, or it has gone bad."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.is_file() and _is_picture(place):
+        file.unlink()
+        return
     try:
         file.replace(place)
-    except FileNotFoundError:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        file.replace(place)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        beside = place.with_name(f".{place.name}")  # the class folder is a link to another disk
+        shutil.copyfile(file, beside)
+        beside.replace(place)
+        file.unlink()
 
 
-def write_copy(file: Path, target: Path, max_size: int | None) -> Verified:
-    """A clean copy of a verified file at `target`, whose name gets a suffix where the format changes;
-    the facts' suffix is what was added. A plain JPEG or PNG of the right size stays byte for byte.
+def _is_picture(file: Path) -> bool:
+    try:
+        verify_file(file, file.name)
+    except ImageError:
+        return False
+    return True
+
+
+def write_copy(file: Path, target: Path, max_size: int | None) -> tuple[Path, Verified]:
+    """A clean copy of a verified file at `target`, whose name gets a suffix where the format changes,
+    and a number where that name is taken. A plain JPEG or PNG of the right size stays byte for byte.
 
     Raises OSError, and ImageError where the file has changed since it was verified.
     """
     with file.open("rb") as opened:
         picture = read_picture(opened, str(file), shorter_side=max_size)
     fits = max_size is None or max(picture.width, picture.height) <= max_size
+    suffix = ""
     if fits and picture.plain and picture.format in ("JPEG", "PNG"):
-        content, size, suffix = file.read_bytes(), (picture.width, picture.height), ""
+        content, size = file.read_bytes(), (picture.width, picture.height)
     else:
-        content, suffix, size = encode_copy(picture, max_size)
-        suffix = "" if target.suffix.lower() in _NAMES[suffix] else suffix
-    target = target.with_name(target.name + suffix)
+        content, kind, size = encode_copy(picture, max_size)
+        suffix = "" if target.suffix.lower() in _NAMES[kind] else kind
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content)
-    return Verified(len(content), *size, hashlib.sha256(content).hexdigest(), suffix)
+    for number in itertools.count(1):
+        stem = (
+            f"{target.name}{suffix}"
+            if number == 1
+            else f"{target.stem}-{number}{suffix or target.suffix}"
+        )
+        place = target.with_name(stem)
+        try:
+            with place.open("xb") as written:
+                written.write(content)
+            break
+        except FileExistsError:
+            continue
+    digest = hashlib.sha256(content).hexdigest()
+    return place, Verified(len(content), *size, digest, suffix)

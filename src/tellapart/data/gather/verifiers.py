@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,11 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tellapart.data.gather.worker import MOST_SECONDS
 from tellapart.errors import TellapartError
 
 __all__ = ["Verifiers"]
 
 _MOST_CRASHES = 2  # of one picture, before it is given up
+_MOST_STARTS = 5  # in a row that come to nothing
 
 
 class _Job:
@@ -46,9 +49,9 @@ class Verifiers:
             self._workers.append(worker)
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: object, *_: object) -> None:
         for worker in self._workers:
-            await worker.end()
+            await worker.end(at_once=kind is not None)
 
     async def store(
         self,
@@ -74,6 +77,7 @@ class _Worker:
     def __init__(self) -> None:
         self.jobs: deque[_Job] = deque()
         self._ending = False
+        self._starts = 0
 
     async def start(self) -> None:
         own, its = socket.socketpair()
@@ -94,32 +98,40 @@ class _Worker:
         with suppress(ConnectionError):  # it has died; its jobs are asked anew
             await self._writer.drain()
 
-    async def end(self) -> None:
+    async def end(self, *, at_once: bool) -> None:
         self._ending = True
+        if at_once or self.jobs:  # what it still does nobody waits for
+            self._process.kill()
         self._writer.close()
         await asyncio.gather(self._reading, return_exceptions=True)
         self._process.wait()
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
-        with suppress(ConnectionError):
-            self._ready = bool(await reader.readline())
-            while line := await reader.readline():
-                _tell(self.jobs.popleft(), json.loads(line))
-        if not self._ending:
-            await self._begin_anew()
+        try:
+            with suppress(ConnectionError):
+                self._ready = bool(await reader.readline())
+                self._starts = 0 if self._ready else self._starts
+                while line := await reader.readline():
+                    _tell(self.jobs.popleft(), json.loads(line))
+            if not self._ending:
+                await self._begin_anew()
+        except Exception as error:  # nobody awaits this task, and everybody its jobs
+            while self.jobs:
+                _tell(self.jobs.popleft(), error)
 
     async def _begin_anew(self) -> None:
         """It died over the first job that it had not answered; the others are asked anew."""
         self._writer.close()
         status = self._process.wait()
-        if not self._ready:
-            error = TellapartError(f"the process that verifies pictures cannot start ({status})")
-            while self.jobs:
-                _tell(self.jobs.popleft(), error)
-            return
-        if self.jobs:
+        self._starts += 1
+        if not self._ready and self._starts >= _MOST_STARTS:
+            raise TellapartError(f"the process that verifies pictures cannot start ({status})")
+        if self._ready and self.jobs:
             self.jobs[0].crashes += 1
-            if self.jobs[0].crashes >= _MOST_CRASHES:
+            if status == -signal.SIGALRM:
+                text = f"more than {MOST_SECONDS} seconds"
+                _tell(self.jobs.popleft(), ["bad", "too slow to decode", text])
+            elif self.jobs[0].crashes >= _MOST_CRASHES:
                 _tell(self.jobs.popleft(), ["bad", "damaged", f"its decoder ended with {status}"])
         await self.start()
         for job in self.jobs:

@@ -11,8 +11,10 @@ over one socket; the body of a small picture follows its request. When the socke
 """
 
 import json
+import signal
 import socket
 import warnings
+from contextlib import suppress
 from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,22 +22,29 @@ from typing import Any
 from tellapart.data.gather.store import keep, verify_picture
 from tellapart.errors import ImageError
 
-__all__ = ["main"]
+__all__ = ["MOST_SECONDS", "main"]
+
+MOST_SECONDS = 60  # for one picture; the largest take about five
 
 
 def main() -> None:
     """Answer on the socket that is standard input, until it ends."""
     warnings.simplefilter("ignore")  # what matters of them comes back as reasons
     connection = socket.socket(fileno=0)
-    with connection, connection.makefile("rb") as requests:
+    # Where nobody listens any more, all is done or the other side was killed.
+    with suppress(ConnectionError), connection, connection.makefile("rb") as requests:
         connection.sendall(b'["ready"]\n')
-        while line := requests.readline():
+        while (line := requests.readline()).endswith(b"\n"):
             size, *rest = json.loads(line)
             content = requests.read(size) if size >= 0 else None
+            if content is not None and len(content) < size:
+                return  # the other side was killed over it
+            signal.alarm(MOST_SECONDS)  # ends this process, whatever code it is in
             try:
                 answer = _store(content, *rest)
             except OSError as error:
                 answer = ["disk", error.strerror or str(error)]
+            signal.alarm(0)
             connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
@@ -56,7 +65,7 @@ def _store(
     )
     try:
         with source:
-            facts, copy = verify_picture(source, size, name, max_size=max_size)
+            facts, copy = verify_picture(source, size, name, max_size=max_size, min_side=min_side)
     except ImageError as error:
         part.unlink(missing_ok=True)
         return ["bad", error.reason, error.detail]
