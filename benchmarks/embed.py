@@ -105,11 +105,10 @@ def safetensors_of(backbone: str, scratch: Path) -> Path:
     """The backbone's weights under timm's names: both stand in the same order."""
     from safetensors.numpy import save_file
 
-    from tellapart.model.backbones import BACKBONES, weights_path
-    from tellapart.model.weights import read_weights
+    from tellapart.model.embedded import embedded_weights
 
     path = scratch / "weights.safetensors"
-    tensors = read_weights(weights_path(BACKBONES[backbone]))
+    tensors = embedded_weights(backbone)
     save_file({f"{i:04}": np.ascontiguousarray(t) for i, t in enumerate(tensors.values())}, path)
     return path
 

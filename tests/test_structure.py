@@ -8,7 +8,7 @@ import pytest
 import tellapart
 
 SOURCE = Path(tellapart.__file__).parent
-FLOORS = ["errors", "data", "model", "evaluation", "training", "ship", "cli"]
+FLOORS = ["errors", "data", "model", "evaluation", "training", "finetune", "ship", "cli"]
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 
@@ -85,7 +85,9 @@ def test_nothing_is_unpickled_or_evaluated():
             if isinstance(n, ast.ImportFrom) and n.module
         }
         assert not names & {"eval", "exec", "compile", "__import__"}, path
-        assert not modules & {"pickle", "shelve", "marshal", "dill", "joblib", "torch"}, path
+        assert not modules & {"pickle", "shelve", "marshal", "dill", "joblib"}, path
+        on_its_floor = floor_of(dotted_name(path)) == FLOORS.index("finetune")
+        assert on_its_floor or not modules & {"torch", "torchvision", "timm"}, path
 
 
 def test_public_surface():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PLACES = {
-    "BACKBONES": "tellapart.model.backbones",
+    "BACKBONES": "tellapart.model.embedded",
     "Dataset": "tellapart.data.dataset",
     "Gathered": "tellapart.data.gather.gather",
     "Metrics": "tellapart.evaluation.metrics",
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from tellapart.data.receipt import Receipt
     from tellapart.errors import TellapartError
     from tellapart.evaluation.metrics import Metrics, evaluate
-    from tellapart.model.backbones import BACKBONES
+    from tellapart.model.embedded import BACKBONES
     from tellapart.model.preprocess import PreprocessSpec
     from tellapart.ship.predictor import Prediction, Predictor, load
     from tellapart.training.run import Run

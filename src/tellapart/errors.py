@@ -82,10 +82,14 @@ class RunError(TellapartError):
 _EXTRAS = {
     "aiohttp": "train",
     "yarl": "train",
+    "matplotlib": "train",
     "pandas": "train",
     "onnx": "train",
     "safetensors": "train",
     "threadpoolctl": "train",
+    "timm": "finetune",
+    "torch": "finetune",
+    "torchvision": "finetune",
 }
 
 

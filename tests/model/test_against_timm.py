@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tellapart.model.backbones import BACKBONES, weights_path
 from tellapart.model.efficientnet_lite import build_efficientnet_lite
+from tellapart.model.embedded import BACKBONES, PACKAGES, embedded_weights
 from tellapart.model.runtime import open_session
-from tellapart.model.weights import read_weights
 
 PEERS = Path(__file__).resolve().parents[2] / ".venv-peers" / "bin" / "python"
 TIMM_IS_THERE = any(PEERS.parents[1].glob("lib/python*/site-packages/timm"))
@@ -37,7 +36,7 @@ np.savez(f"{folder}/timm.npz", final=final.numpy(), logits=logits.numpy())
 @pytest.mark.parametrize("name", list(BACKBONES))
 def test_features_and_logits_agree(name, tmp_path):
     info = BACKBONES[name]
-    tensors = read_weights(weights_path(info), sha256=info.sha256)
+    tensors = embedded_weights(name)
     numbered = {f"{i:04}": np.ascontiguousarray(t) for i, t in enumerate(tensors.values())}
     save_file(numbered, tmp_path / "weights.safetensors")
     size = info.preprocess.size
@@ -45,7 +44,7 @@ def test_features_and_logits_agree(name, tmp_path):
     np.save(tmp_path / "pixels.npy", pixels)
     subprocess.run([PEERS, "-c", TIMM, name, tmp_path], check=True, timeout=240)
     theirs = np.load(tmp_path / "timm.npz")
-    graph = build_efficientnet_lite(tensors, info.depth, classifier=True)
+    graph = build_efficientnet_lite(tensors, PACKAGES[name].depth, classifier=True)
     ours = open_session(graph.SerializeToString()).run(pixels)
     for mine, other in (
         (ours["features"][:, : theirs["final"].shape[1]], theirs["final"]),

@@ -15,10 +15,11 @@ from PIL import Image
 
 from tellapart.data.images import decode, read_bytes
 from tellapart.errors import MissingExtra, UsageError, WeightsError
-from tellapart.model.backbones import BACKBONES, Backbone, cache_folder, open_backbone, weights_path
+from tellapart.model.backbone import Backbone
+from tellapart.model.backbones import cache_folder, open_backbone, open_embedded
 from tellapart.model.efficientnet_lite import build_efficientnet_lite
+from tellapart.model.embedded import BACKBONES, PACKAGES, embedded_weights, weights_path
 from tellapart.model.runtime import Session, open_session
-from tellapart.model.weights import read_weights
 
 LITE0, LITE2 = "tf_efficientnet_lite0", "tf_efficientnet_lite2"
 SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "imagenet_sample"
@@ -34,9 +35,8 @@ def synthetic() -> Image.Image:
 @cache
 def whole_session(name: str) -> Session:
     """The network with its classifier and its maps."""
-    info = BACKBONES[name]
-    tensors = read_weights(weights_path(info), sha256=info.sha256)
-    graph = build_efficientnet_lite(tensors, info.depth, classifier=True, maps=True)
+    depth = PACKAGES[name].depth
+    graph = build_efficientnet_lite(embedded_weights(name), depth, classifier=True, maps=True)
     return open_session(graph.SerializeToString(), workers=1)
 
 
@@ -99,7 +99,7 @@ def test_the_parts_are_means_and_deviations_of_the_maps(name: str) -> None:
 
 def test_the_classifier_reads_the_final_part() -> None:
     info = BACKBONES[LITE0]
-    tensors = read_weights(weights_path(info), sha256=info.sha256)
+    tensors = embedded_weights(LITE0)
     found = whole_session(LITE0).run(info.preprocess.apply(synthetic()))
     expected = tensors["_fc.weight"] @ found["features"][0, :1280] + tensors["_fc.bias"]
     assert found["logits"][0] == pytest.approx(expected, rel=1e-3, abs=1e-3)
@@ -148,8 +148,9 @@ def test_imagenets_classes_are_recognised_as_well_as_by_the_original(
 
 
 def test_an_unknown_backbone() -> None:
-    with pytest.raises(UsageError, match=f"'resnet50' is unknown; choose from {LITE0}, {LITE2}"):
-        open_backbone("resnet50")
+    for name in ("", "../resnet18", "hf-hub:timm/resnet18", "a b", "a*"):
+        with pytest.raises(UsageError, match=f"is unknown; use {LITE0}, {LITE2} or a name of timm"):
+            open_backbone(name)
 
 
 def test_the_registry_is_complete_and_cannot_be_changed() -> None:
@@ -157,7 +158,13 @@ def test_the_registry_is_complete_and_cannot_be_changed() -> None:
     for name, info in BACKBONES.items():
         assert info.name == name
         assert info.licence == "Apache-2.0"
-        assert len(info.sha256) == 64
+        assert len(info.weights_sha256) == 64
+        trained = {
+            key: tensor.size
+            for key, tensor in embedded_weights(name).items()
+            if not key.startswith("_fc.") and key.endswith((".weight", ".bias"))
+        }
+        assert info.parameters == sum(trained.values())
     with pytest.raises(TypeError):
         BACKBONES["other"] = BACKBONES[LITE0]  # type: ignore[index]
 
@@ -169,14 +176,14 @@ def test_the_registry_is_complete_and_cannot_be_changed() -> None:
 def cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache; the graphs that this process already holds are forgotten."""
     monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
-    open_backbone.cache_clear()
+    open_embedded.cache_clear()
     yield tmp_path / "cache"
-    open_backbone.cache_clear()
+    open_embedded.cache_clear()
 
 
 def reopened(name: str = LITE0) -> Backbone:
     """As another process opens it."""
-    open_backbone.cache_clear()
+    open_embedded.cache_clear()
     return open_backbone(name)
 
 
@@ -184,7 +191,7 @@ def without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise WeightsError("the weights are not to be read")
 
-    monkeypatch.setattr("tellapart.model.backbones.read_weights", refuse)
+    monkeypatch.setattr("tellapart.model.embedded.read_weights", refuse)
 
 
 def test_a_graph_is_built_once(cache_of_its_own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,12 +246,10 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 
 @pytest.mark.usefixtures("cache_of_its_own")
 def test_changed_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    changed = bytearray(weights_path(BACKBONES[LITE0]).read_bytes())
+    changed = bytearray(weights_path(LITE0).read_bytes())
     changed[-1] ^= 1
     (tmp_path / "changed.pth").write_bytes(changed)
-    monkeypatch.setattr(
-        "tellapart.model.backbones.weights_path", lambda _: tmp_path / "changed.pth"
-    )
+    monkeypatch.setattr("tellapart.model.embedded.weights_path", lambda _: tmp_path / "changed.pth")
     with pytest.raises(WeightsError, match="was changed or cut"):
         reopened()
 

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import pickle
 import struct
+import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tellapart.errors import ModelError, WeightsError
-from tellapart.model.backbones import BACKBONES
+from tellapart.model.embedded import BACKBONES, PACKAGES
 from tellapart.model.weights import read_weights
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
@@ -25,11 +26,11 @@ Array = NDArray[Any]
 
 
 def package_file(name: str) -> Path:
-    info = BACKBONES[name]
-    spec = importlib.util.find_spec(info.package)
+    package = PACKAGES[name]
+    spec = importlib.util.find_spec(package.package)
     assert spec is not None
     assert spec.origin is not None
-    return Path(spec.origin).parent / info.file
+    return Path(spec.origin).parent / package.file
 
 
 # The embedded packages.
@@ -46,7 +47,7 @@ def test_the_embedded_weights(
     name: str, count: int, channels: int, stem: list[float], bias: float
 ) -> None:
     file = package_file(name)
-    tensors = read_weights(file, sha256=BACKBONES[name].sha256)
+    tensors = read_weights(file, sha256=BACKBONES[name].weights_sha256)
     assert len(tensors) == count
     assert list(tensors)[:2] == ["_conv_stem.weight", "_bn0.weight"]
     assert list(tensors)[-2:] == ["_fc.weight", "_fc.bias"]
@@ -78,7 +79,7 @@ SHAPES = {
 
 def test_a_changed_or_cut_file_is_refused_by_its_hash(tmp_path: Path) -> None:
     content = bytearray(package_file("tf_efficientnet_lite0").read_bytes())
-    sha256 = BACKBONES["tf_efficientnet_lite0"].sha256
+    sha256 = BACKBONES["tf_efficientnet_lite0"].weights_sha256
     file = tmp_path / "weights.pth"
     content[len(content) // 2] ^= 1
     for wrong in (bytes(content), bytes(content[:-1]), b""):
@@ -431,4 +432,6 @@ def test_damaged_safetensors(tmp_path: Path, content: bytes) -> None:
 
 
 def test_reading_loads_no_torch() -> None:
-    assert "torch" not in sys.modules
+    code = "import sys, tellapart.model.weights, tellapart.model.backbones; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -1,6 +1,7 @@
 """`tellapart train`."""
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +25,10 @@ def train(
         Path | None, typer.Option(help="The run folder; by default runs/NAME-OF-DATA.")
     ] = None,
     backbone: Backbone = "tf_efficientnet_lite0",
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="A file of weights for it: .safetensors, or .pth with tensors alone."),
+    ] = None,
     size: Annotated[
         int | None, typer.Option(help="Side in px that the network sees; its own by default.")
     ] = None,
@@ -62,12 +67,14 @@ def train(
         tellapart train photos --out runs/padded --fit pad
 
         tellapart train cleaned.csv --valid 0.25 --seed 7
+
+        tellapart train photos --backbone densenet169 --weights densenet169.safetensors
     """
     from tellapart.training.train import TrainOptions
     from tellapart.training.train import train as train_run
 
     options = TrainOptions(
-        backbone, size, fit, valid, seed, class_weight, runtime,  # type: ignore[arg-type]
+        backbone, None if weights is None else str(weights), size, fit, valid, seed, class_weight, runtime,  # type: ignore[arg-type]
         train_dir, valid_dir, test_dir,
     )  # fmt: skip
     with progress_bars(quiet) as progress:
@@ -94,4 +101,4 @@ def show_run(run: "Run", *, json: bool, quiet: bool) -> None:
         say(f"{len(run.failures)} inputs could not be used (all in {run.folder}/failures.csv):")
         for failure in run.failures[:_MOST_FAILURES]:
             say(f"  {failure}")
-    say(f"The run is in {run.folder}. Next: tellapart predict {run.folder} PICTURE")
+    say(f"The run is in {run.folder}. Next: tellapart predict {quote(str(run.folder))} PICTURE")

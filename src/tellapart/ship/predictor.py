@@ -11,8 +11,8 @@ from PIL import Image
 
 from tellapart.data.images import read_bytes
 from tellapart.data.ordered_map import ordered_map
-from tellapart.errors import ImageError, ModelError, RunError
-from tellapart.model.backbones import open_backbone
+from tellapart.errors import ImageError, RunError
+from tellapart.model.backbones import reopen_backbone
 from tellapart.training.embed import Embedder
 from tellapart.training.run import Run
 
@@ -85,14 +85,9 @@ class Predictor:
     """
 
     def __init__(self, run: Run, *, runtime: str | None = None, workers: int | None = None) -> None:
-        facts = run.info["backbone"]
-        backbone = open_backbone(facts["name"])
-        if backbone.graph_hash != facts["graph_sha256"]:
-            raise ModelError(
-                f"{run.folder} was trained on another graph of {facts['name']} than this version of "
-                "tellapart builds, so its answers would differ. Train again."
-            )
-        runtime = runtime or run.info["options"]["runtime"]
+        options = run.info["options"]
+        backbone = reopen_backbone(run.info["backbone"], options.get("weights"))
+        runtime = runtime or options["runtime"]
         self.classes = run.classes
         self._probe = run.probe
         self._embedder = Embedder(backbone, run.preprocess, runtime=runtime, workers=workers)

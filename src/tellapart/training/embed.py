@@ -23,7 +23,8 @@ from tellapart.data.hashing import sha256_of_files
 from tellapart.data.images import decode, read_bytes, upright_rgb
 from tellapart.data.ordered_map import ordered_map
 from tellapart.errors import ImageError
-from tellapart.model.backbones import Backbone, cache_folder
+from tellapart.model.backbone import Backbone
+from tellapart.model.backbones import cache_folder
 from tellapart.model.preprocess import PreprocessSpec
 from tellapart.model.runtime import open_session
 from tellapart.training.feature_cache import FeatureCache, as_stored

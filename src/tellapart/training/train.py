@@ -16,7 +16,8 @@ from tellapart.data.dataset import COLUMNS, Dataset
 from tellapart.data.split import deal
 from tellapart.errors import DatasetError, UsageError
 from tellapart.evaluation.metrics import Metrics, evaluate
-from tellapart.model.backbones import open_backbone
+from tellapart.model.backbone import BackboneInfo
+from tellapart.model.backbones import open_backbone, weights_file_hash
 from tellapart.model.preprocess import Fit, PreprocessSpec
 from tellapart.training.embed import Embedder, Features, Progress, embed
 from tellapart.training.logistic import Array, Indices
@@ -37,12 +38,15 @@ _IMBALANCED = (
 class TrainOptions:
     """How to train. `valid` is the share set aside where the data is not divided already.
 
-    `size` (px) and `fit` replace the backbone's own; `class_weight` says whether every class counts
-    the same (`balanced`), every picture does (`none`), or that is decided by the counts (`auto`).
+    `backbone` is an embedded one or a name of timm's; `weights` a file of weights to use in the place
+    of its own. `size` (px) and `fit` replace the backbone's own; `class_weight` says whether every
+    class counts the same (`balanced`), every picture does (`none`), or that is decided by the counts
+    (`auto`).
     `train_dir`, `valid_dir` and `test_dir` name the split folders of DATA where they are unusual.
     """
 
     backbone: str = "tf_efficientnet_lite0"
+    weights: str | None = None
     size: int | None = None
     fit: Fit | None = None
     valid: float = 0.2
@@ -81,7 +85,7 @@ def train(
     Raises DatasetError, RunError, ModelError or UsageError, each with the next step. Single pictures
     that cannot be used are in the run's `failures`.
     """
-    options = options or TrainOptions()
+    options = _with_whole_path(options or TrainOptions())
     clock = _Clock()
     with clock.stage("scan"):
         dataset = data if isinstance(data, Dataset) else open_dataset(data, options)
@@ -104,6 +108,13 @@ def train(
     return write_run(folder, info, fit.probe, _tables(dataset, probabilities))
 
 
+def _with_whole_path(options: TrainOptions) -> TrainOptions:
+    """The weights' file as it can be found from any working directory."""
+    if options.weights is None:
+        return options
+    return replace(options, weights=os.fspath(Path(options.weights).resolve()))
+
+
 def _check(options: TrainOptions) -> None:
     if options.class_weight not in ("auto", "balanced", "none"):
         raise UsageError(f"class weight {options.class_weight!r}: use auto, balanced or none")
@@ -115,10 +126,13 @@ def _check(options: TrainOptions) -> None:
 
 def _config(data: Dataset | str | Path, options: TrainOptions) -> dict[str, Any]:
     """What tells one run from another: where the pictures are, or which they are, and the options."""
+    asked = dict(vars(options))
+    if options.weights is not None:
+        asked["weights_sha256"] = weights_file_hash(Path(options.weights))
     if isinstance(data, Dataset):
         root = os.fspath(data.root.resolve())
-        return {"data": root, "fingerprint": data.fingerprint, **vars(options)}
-    return {"data": os.fspath(Path(data).resolve()), **vars(options)}
+        return {"data": root, "fingerprint": data.fingerprint, **asked}
+    return {"data": os.fspath(Path(data).resolve()), **asked}
 
 
 def _default_folder(config: dict[str, Any]) -> Path:
@@ -133,8 +147,12 @@ def _default_folder(config: dict[str, Any]) -> Path:
 
 
 def _embedder(options: TrainOptions, workers: int | None) -> Embedder:
-    backbone = open_backbone(options.backbone)
+    backbone = open_backbone(options.backbone, options.weights)
     own = backbone.info.preprocess
+    if options.size not in (None, own.size) and not backbone.info.any_size:
+        raise UsageError(
+            f"{options.backbone} sees {own.size} px and no other size; leave out --size {options.size}"
+        )
     spec: PreprocessSpec = replace(own, size=options.size or own.size, fit=options.fit or own.fit)
     return Embedder(backbone, spec, runtime=options.runtime, workers=workers)
 
@@ -227,9 +245,11 @@ def _info(
         "backbone": {
             "name": facts.name,
             "graph_sha256": embedder.backbone.graph_hash,
-            "weights_sha256": facts.sha256,
+            "weights_sha256": facts.weights_sha256,
             "licence": facts.licence,
             "source": facts.source,
+            "origin": facts.origin,
+            "parameters": facts.parameters,
             "dimensions": embedder.backbone.dimensions,
         },
         "preprocess": embedder.preprocess.to_json(),
@@ -248,7 +268,7 @@ def _info(
             "candidates": [vars(candidate) for candidate in fit.candidates],
         },
         "metrics": {name: m.to_json() for name, m in metrics.items()},
-        "notes": _notes(dataset, weighed),
+        "notes": [*_weights_notes(facts), *_notes(dataset, weighed)],
         "computed": features.computed,
         "seconds": clock.seconds,
         "versions": {
@@ -257,6 +277,12 @@ def _info(
             "onnxruntime": version("onnxruntime"),
         },
     }
+
+
+def _weights_notes(facts: BackboneInfo) -> list[str]:
+    if facts.origin == "package":
+        return []
+    return [f"the weights of {facts.name}: {facts.source}; their licence: {facts.licence}"]
 
 
 def _notes(dataset: Dataset, weighed: bool) -> list[str]:

@@ -1,0 +1,1 @@
+"""Training in depth: any backbone, one cycle, unfreezing; what needs torch needs the extra `finetune`."""
