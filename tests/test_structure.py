@@ -1,14 +1,16 @@
 """The house: floors import downwards only, the public surface is as declared, files stay small."""
 
 import ast
+import importlib.util
 from pathlib import Path
 
 import pytest
 
 import tellapart
+from tellapart.errors import MissingExtra
 
 SOURCE = Path(tellapart.__file__).parent
-FLOORS = ["errors", "data", "model", "evaluation", "training", "finetune", "ship", "cli"]
+FLOORS = ["errors", "data", "model", "evaluation", "training", "finetuning", "ship", "cli"]
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 
@@ -86,13 +88,18 @@ def test_nothing_is_unpickled_or_evaluated():
         }
         assert not names & {"eval", "exec", "compile", "__import__"}, path
         assert not modules & {"pickle", "shelve", "marshal", "dill", "joblib"}, path
-        on_its_floor = floor_of(dotted_name(path)) == FLOORS.index("finetune")
+        on_its_floor = floor_of(dotted_name(path)) == FLOORS.index("finetuning")
         assert on_its_floor or not modules & {"torch", "torchvision", "timm"}, path
 
 
 def test_public_surface():
     assert sorted(tellapart.__all__) == tellapart.__all__
     for name in tellapart.__all__:
+        needs_torch = "finetuning" in tellapart._PLACES[name]
+        if needs_torch and importlib.util.find_spec("torch") is None:
+            with pytest.raises(MissingExtra, match="finetune"):
+                getattr(tellapart, name)
+            continue
         value = getattr(tellapart, name)
         assert name in dir(tellapart)
         if hasattr(value, "__doc__") and callable(value):

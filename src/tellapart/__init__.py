@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "BACKBONES": "tellapart.model.embedded",
     "Dataset": "tellapart.data.dataset",
+    "FinetuneOptions": "tellapart.finetuning.finetune",
     "Gathered": "tellapart.data.gather.gather",
     "Metrics": "tellapart.evaluation.metrics",
     "Prediction": "tellapart.ship.predictor",
@@ -26,6 +27,7 @@ _PLACES = {
     "TrainOptions": "tellapart.training.train",
     "draw_gallery": "tellapart.data.gallery",
     "evaluate": "tellapart.evaluation.metrics",
+    "finetune": "tellapart.finetuning.finetune",
     "gather": "tellapart.data.gather.gather",
     "load": "tellapart.ship.predictor",
     "open_dataset": "tellapart.training.train",
@@ -37,6 +39,7 @@ _PLACES = {
 __all__ = [
     "BACKBONES",
     "Dataset",
+    "FinetuneOptions",
     "Gathered",
     "Metrics",
     "Prediction",
@@ -48,6 +51,7 @@ __all__ = [
     "TrainOptions",
     "draw_gallery",
     "evaluate",
+    "finetune",
     "gather",
     "load",
     "open_dataset",
@@ -65,6 +69,7 @@ if TYPE_CHECKING:
     from tellapart.data.receipt import Receipt
     from tellapart.errors import TellapartError
     from tellapart.evaluation.metrics import Metrics, evaluate
+    from tellapart.finetuning.finetune import FinetuneOptions, finetune
     from tellapart.model.embedded import BACKBONES
     from tellapart.model.preprocess import PreprocessSpec
     from tellapart.ship.predictor import Prediction, Predictor, load

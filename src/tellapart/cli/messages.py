@@ -18,6 +18,7 @@ _STAGES = {
     "embed": "Embedding",
     "probe": "Cross-validating",
     "verify": "Verifying",
+    "finetune": "Fine-tuning",
 }
 
 
@@ -60,7 +61,7 @@ def progress_bars(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         if stage not in tasks:
             name = _STAGES.get(stage, stage)
             tasks[stage] = bars.add_task(name, total=total, rate="", before=0)
-        unit = "" if stage == "probe" else "images"
+        unit = {"probe": "", "finetune": "steps"}.get(stage, "images")
         _advance(bars, tasks[stage], done, total, unit)
 
     try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tellapart.evaluation.metrics import Metrics
     from tellapart.training.run import Run
 
-__all__ = ["print_receipt", "print_run"]
+__all__ = ["print_metrics", "print_receipt", "print_run"]
 
 _MOST_ROWS = 30
 _STATUSES = {
@@ -54,6 +54,11 @@ def print_run(run: "Run") -> None:
         )
     )
     console.print(Text(f"Seconds: {stages} ({run.info['computed']} pictures newly embedded)"))
+
+
+def print_metrics(run: "Run") -> None:
+    """The figures of each split, with their intervals."""
+    Console(soft_wrap=False).print(_metrics_table(run.metrics))
 
 
 def print_receipt(receipt: "Receipt", what: str) -> None:

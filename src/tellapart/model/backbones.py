@@ -2,7 +2,7 @@
 
 An embedded graph is built from the weights in its package. Any other is looked for among the kept
 conversions; only where it is not there is it converted, which needs torch and timm. So the floor
-`finetune`, which lies above, is called here by its name, and nothing of it is imported.
+`finetuning`, which lies above, is called here by its name, and nothing of it is imported.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ __all__ = [
 _SOURCE = Path(__file__).parents[1]
 _EMBEDDED_BUILDER = (_SOURCE / "model" / "efficientnet_lite.py",)
 _CONVERTER = tuple(
-    _SOURCE / "finetune" / name for name in ("network.py", "weight_files.py", "convert.py")
+    _SOURCE / "finetuning" / name for name in ("network.py", "weight_files.py", "convert.py")
 )
 _CONVERTING = {"torch", "torchvision", "timm"}
 
@@ -144,7 +144,7 @@ def _kept_conversion(name: str, weights: Path | None) -> Backbone | None:
 
 def _convert(name: str, weights: Path | None) -> Backbone:
     try:
-        converter = import_module("tellapart.finetune.convert")
+        converter = import_module("tellapart.finetuning.convert")
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in _CONVERTING:
             raise

@@ -12,7 +12,6 @@ from PIL import Image
 from tellapart.data.images import read_bytes
 from tellapart.data.ordered_map import ordered_map
 from tellapart.errors import ImageError, RunError
-from tellapart.model.backbones import reopen_backbone
 from tellapart.training.embed import Embedder
 from tellapart.training.run import Run
 
@@ -86,7 +85,7 @@ class Predictor:
 
     def __init__(self, run: Run, *, runtime: str | None = None, workers: int | None = None) -> None:
         options = run.info["options"]
-        backbone = reopen_backbone(run.info["backbone"], options.get("weights"))
+        backbone = run.backbone()
         runtime = runtime or options["runtime"]
         self.classes = run.classes
         self._probe = run.probe

@@ -6,12 +6,17 @@
     failures.csv        what was lost, and why
     probe.safetensors   the trained probe
     run.json            classes, backbone, preprocess, dataset, seconds, metrics; written last
+    stages/             what fine-tuning made of it: each a run folder of its own, with further
+
+    network.onnx        its own network, and network.safetensors for training it on
+    history.csv         a row per epoch
 
 Every file is written aside, flushed and renamed. The rows of the training part in `predictions.csv`
 are out-of-fold: predicted by a model that had not seen the picture or a copy of it.
 """
 
 import csv
+import hashlib
 import html
 import io
 import json
@@ -29,12 +34,17 @@ from tellapart.data.csv_lines import csv_lines
 from tellapart.data.failure import Failure
 from tellapart.errors import RunError
 from tellapart.evaluation.metrics import Metrics
+from tellapart.model.backbone import Backbone, BackboneInfo
+from tellapart.model.backbones import reopen_backbone
 from tellapart.model.preprocess import PreprocessSpec
 from tellapart.training.probe import Probe
 
 __all__ = ["Run", "Tables", "claim_folder", "read_config", "write_run"]
 
-_FILES = ("config.json", "dataset.csv", "predictions.csv", "failures.csv", "probe.safetensors")
+_FILES = (
+    "config.json", "dataset.csv", "predictions.csv", "failures.csv", "history.csv",
+    "probe.safetensors", "network.onnx", "network.safetensors", "checkpoint.safetensors",
+)  # fmt: skip
 Tables = dict[str, tuple[Sequence[str], Iterable[Sequence[Any]]]]
 """Header and rows of each CSV file, by its name."""
 
@@ -101,6 +111,29 @@ class Run:
             return Probe(self.info["probe"]["features"], *(arrays[name] for name in _ARRAYS))
         except Exception as error:  # safetensors raises its own kinds
             raise RunError(f"{self.folder}/probe.safetensors: {error}. Train again.") from None
+
+    def predictions(self) -> list[list[str]]:
+        """The rows of `predictions.csv`: path, split, label, predicted, and a probability per class."""
+        return self._rows("predictions.csv")
+
+    def backbone(self) -> Backbone:
+        """The network that this run's probe belongs to: its own, where it was fine-tuned.
+
+        Raises RunError or ModelError, with the next step, where it is gone.
+        """
+        facts = self.info["backbone"]
+        if "graph" not in facts:
+            return reopen_backbone(facts, self.info["options"].get("weights"))
+        file = self.folder / facts["graph"]
+        try:
+            graph = file.read_bytes()
+        except OSError as error:
+            raise RunError(f"{file}: {error.strerror}. Fine-tune again.") from None
+        if hashlib.sha256(graph).hexdigest() != facts["graph_sha256"]:
+            raise RunError(f"{file} is not what this run has written. Fine-tune again.")
+        layout = tuple((str(name), int(length)) for name, length in facts["layout"])
+        info = BackboneInfo.from_json(facts["info"])
+        return Backbone(info, graph, facts["graph_sha256"], layout)
 
     def _rows(self, name: str) -> list[list[str]]:
         try:

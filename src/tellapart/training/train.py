@@ -24,7 +24,7 @@ from tellapart.training.logistic import Array, Indices
 from tellapart.training.probe import ProbeFit, fit_probe
 from tellapart.training.run import Run, Tables, claim_folder, read_config, write_run
 
-__all__ = ["ClassWeight", "TrainOptions", "open_dataset", "train"]
+__all__ = ["ClassWeight", "TrainOptions", "open_dataset", "run_tables", "train"]
 
 ClassWeight = Literal["auto", "balanced", "none"]
 
@@ -105,7 +105,7 @@ def train(
         probabilities = _probabilities(dataset, values, fit)
         metrics = _metrics(dataset, probabilities)
     info = _info(dataset, embedder, features, fit, metrics, options, weighed, clock)
-    return write_run(folder, info, fit.probe, _tables(dataset, probabilities))
+    return write_run(folder, info, fit.probe, run_tables(dataset, probabilities))
 
 
 def _with_whole_path(options: TrainOptions) -> TrainOptions:
@@ -312,7 +312,8 @@ def _listed(names: Sequence[Any]) -> str:
     return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _tables(dataset: Dataset, probabilities: Array) -> Tables:
+def run_tables(dataset: Dataset, probabilities: Array) -> Tables:
+    """The CSV files of a run, for its pictures and float32 (N, K) probabilities."""
     best = probabilities.argmax(axis=1)
     rows = zip(dataset.paths, dataset.table["split"], dataset.labels, strict=True)
     header = ["path", "split", "label", "predicted", *(f"p_{name}" for name in dataset.classes)]

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tellapart.data.images import decode, read_bytes
 from tellapart.errors import DatasetError, ImageError
-from tellapart.finetune.augment import Transforms
+from tellapart.finetuning.augment import Transforms
 from tellapart.model.preprocess import PreprocessSpec
 
 __all__ = ["Pictures", "seed_of"]

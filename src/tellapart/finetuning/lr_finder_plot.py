@@ -12,7 +12,7 @@ import numpy as np
 
 from tellapart.data.atomic_file import write_atomically
 from tellapart.errors import MissingExtra, UsageError
-from tellapart.finetune.lr_finder import METHODS, Suggestions, Sweep
+from tellapart.finetuning.lr_finder import METHODS, Suggestions, Sweep
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -22,9 +22,9 @@ timm = pytest.importorskip("timm", reason="no timm; it comes with the extra 'fin
 
 from safetensors.torch import save_file  # noqa: E402
 
-from tellapart.finetune import convert as converter  # noqa: E402
-from tellapart.finetune.convert import MOST_ERROR, as_backbone, convert  # noqa: E402
-from tellapart.finetune.network import load_network, tensors_hash  # noqa: E402
+from tellapart.finetuning import convert as converter  # noqa: E402
+from tellapart.finetuning.convert import MOST_ERROR, as_backbone, convert  # noqa: E402
+from tellapart.finetuning.network import load_network, tensors_hash  # noqa: E402
 
 torch.set_num_threads(1)  # two threads on a busy machine wait for each other
 SMALL = "test_resnet"
@@ -193,7 +193,7 @@ def test_without_the_hub_the_next_step_is_a_file():
 
 
 def test_the_hubs_weights_are_converted_once_and_opened_by_name(monkeypatch):
-    from tellapart.finetune import network
+    from tellapart.finetuning import network
 
     def downloaded(name):
         model = timm.create_model(name, num_classes=0)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from tellapart.errors import ModelError
-from tellapart.finetune.network import FeatureNetwork, load_network
+from tellapart.finetuning.network import FeatureNetwork, load_network
 from tellapart.model.backbone import Backbone, BackboneInfo
 from tellapart.model.backbones import keep_conversion
 from tellapart.model.runtime import open_session

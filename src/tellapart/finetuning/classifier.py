@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tellapart.errors import UsageError
-from tellapart.finetune.network import FeatureNetwork
+from tellapart.finetuning.network import FeatureNetwork
 from tellapart.training.probe import Probe
 
 __all__ = ["Classifier", "Unfreeze"]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tellapart.evaluation.metrics import wilson_interval
-from tellapart.finetune.explanation import Epoch, Explanation, StageOutcome, explain
+from tellapart.finetuning.explanation import Epoch, Explanation, StageOutcome, explain
 
 Losses = Sequence[tuple[float, float]]
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tellapart.errors import UsageError
-from tellapart.finetune.lr_finder import METHODS, Suggestions, Sweep, suggest, sweep
-from tellapart.finetune.lr_finder_plot import draw, plot
+from tellapart.finetuning.lr_finder import METHODS, Suggestions, Sweep, suggest, sweep
+from tellapart.finetuning.lr_finder_plot import draw, plot
 
 
 class Told:
@@ -339,7 +339,7 @@ def test_another_suffix(tmp_path: Path) -> None:
 
 
 def test_nothing_draws_before_it_is_asked_to() -> None:
-    code = "import sys, tellapart.finetune.lr_finder_plot; print('matplotlib' in sys.modules)"
+    code = "import sys, tellapart.finetuning.lr_finder_plot; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
@@ -348,8 +348,8 @@ def test_without_matplotlib_the_extra_is_named() -> None:
     code = """
 import sys; sys.modules["matplotlib"] = None
 import numpy as np
-from tellapart.finetune.lr_finder import Sweep, suggest
-from tellapart.finetune.lr_finder_plot import draw
+from tellapart.finetuning.lr_finder import Sweep, suggest
+from tellapart.finetuning.lr_finder_plot import draw
 found = Sweep(np.geomspace(1e-7, 1, 100), np.ones((1, 100)), np.ones((1, 100)))
 try: draw(found, suggest(found))
 except Exception as error: print(type(error).__name__, error)"""

@@ -1,7 +1,7 @@
 """What a finished stage of training shows, in plain sentences from measured facts.
 
 Each finding has a rule that its function states; a healthy stage has none. The thresholds were set on
-simulated healthy histories (tests/finetune/test_explanation.py), of which at most 2 % may get a
+simulated healthy histories (tests/finetuning/test_explanation.py), of which at most 2 % may get a
 finding. The rules see numbers alone: they do not know whether labels are right, nor whether the
 validation pictures resemble those that the network will meet.
 """

@@ -20,7 +20,7 @@ from timm.models import group_modules, group_parameters
 from torch import Tensor, nn
 
 from tellapart.errors import ModelError, UsageError, WeightsError
-from tellapart.finetune.weight_files import load_file
+from tellapart.finetuning.weight_files import load_file
 from tellapart.model.backbone import BackboneInfo, Layout, Origin
 from tellapart.model.embedded import BACKBONES, embedded_weights
 from tellapart.model.preprocess import Fit, PreprocessSpec

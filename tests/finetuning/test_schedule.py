@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tellapart.errors import UsageError
-from tellapart.finetune.schedule import (
+from tellapart.finetuning.schedule import (
     FASTAI_1,
     FASTAI_2,
     Rate,

@@ -1,0 +1,98 @@
+"""`tellapart finetune`."""
+
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tellapart.cli.messages import progress_bars, say
+from tellapart.cli.options import Json, Quiet, Seed, Workers
+
+if TYPE_CHECKING:
+    from tellapart.finetuning.explanation import Epoch
+
+__all__ = ["finetune"]
+
+_HEADER = ("epoch", "train_loss", "valid_loss", "errors", "error_rate", "time")
+
+
+def finetune(
+    run: Annotated[Path, typer.Argument(help="A run folder with validation pictures.")],
+    epochs: Annotated[int, typer.Option(min=1, help="How often every picture is seen.")] = 2,
+    lr: Annotated[
+        str, typer.Option(help="The highest rate: 1e-4, or 1e-5..1e-4 from stem to head.")
+    ] = "1e-5..1e-4",
+    unfreeze: Annotated[
+        str, typer.Option(help="How many layer groups learn: all, last or a number.")
+    ] = "all",
+    batch: Annotated[int, typer.Option(min=2, help="Pictures in a step.")] = 32,
+    start: Annotated[
+        str | None, typer.Option("--from", help="Begin with this stage; stage-1 is the run itself.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The new stage's name.")] = None,
+    no_flip: Annotated[
+        bool, typer.Option("--no-flip", help="Never mirror a picture: for text, hands, maps.")
+    ] = False,
+    max_rotate: Annotated[float, typer.Option(help="Degrees that pictures are turned by.")] = 10.0,
+    max_zoom: Annotated[float, typer.Option(help="How much they are zoomed into.")] = 1.1,
+    max_warp: Annotated[float, typer.Option(help="How much their perspective changes.")] = 0.2,
+    max_lighting: Annotated[float, typer.Option(help="How much brightness and contrast do.")] = 0.2,
+    label_smoothing: Annotated[float, typer.Option(help="0 for none.")] = 0.0,
+    seed: Seed = 0,
+    workers: Workers = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Unfreeze the network of a run and train it on, as a new stage of the run.
+
+    It begins with what the run has learned, writes a checkpoint each epoch and each minute, and ends as a
+    run of its own below RUN/stages, which predicts like any other. The same command goes on where it
+    was interrupted. Needs the extra finetune.
+
+    Examples:
+
+        tellapart finetune runs/mine
+
+        tellapart finetune runs/mine --epochs 4 --lr 1e-6..1e-4 --no-flip
+
+        tellapart finetune runs/mine --from stage-1 --unfreeze last --lr 1e-4
+    """
+    from tellapart.data.cpus import cpu_count
+    from tellapart.finetuning.augment import Transforms
+    from tellapart.finetuning.finetune import FinetuneOptions
+    from tellapart.finetuning.finetune import finetune as finetune_run
+
+    transforms = Transforms(not no_flip, False, max_rotate, max_zoom, max_lighting, max_warp)
+    options = FinetuneOptions(epochs, lr, unfreeze, batch, transforms, label_smoothing, seed=seed)
+    show = not json and not quiet
+    if show:
+        typer.echo("  ".join(f"{title:>10}" for title in _HEADER))
+    with progress_bars(quiet) as progress:
+        stage = finetune_run(
+            run, options, start=start, name=name, workers=workers or cpu_count(),
+            progress=progress, on_epoch=_print_row if show else lambda row: None,
+        )  # fmt: skip
+    if json:
+        from json import dumps
+
+        typer.echo(dumps({"run": str(stage.folder), **stage.info}))
+        return
+    from tellapart.cli.tables import print_metrics
+
+    print_metrics(stage)
+    if not quiet:
+        for note in stage.notes:
+            say(f"Note: {note}.")
+        say(
+            f"The stage is in {stage.folder}. Next: tellapart predict {quote(str(stage.folder))} PICTURE"
+        )
+
+
+def _print_row(row: "Epoch") -> None:
+    minutes, seconds = divmod(round(row.seconds), 60)
+    cells = (
+        str(row.epoch), f"{row.train_loss:.6f}", f"{row.valid_loss:.6f}", f"{row.errors} of {row.n}",
+        f"{row.errors / row.n:.6f}", f"{minutes:02}:{seconds:02}",
+    )  # fmt: skip
+    typer.echo("  ".join(f"{cell:>10}" for cell in cells))
