@@ -29,6 +29,7 @@ _PLACES = {
     "evaluate": "tellapart.evaluation.metrics",
     "finetune": "tellapart.finetuning.finetune",
     "gather": "tellapart.data.gather.gather",
+    "lr_find": "tellapart.finetuning.lr_find",
     "load": "tellapart.ship.predictor",
     "open_dataset": "tellapart.training.train",
     "open_image": "tellapart.data.images",
@@ -54,6 +55,7 @@ __all__ = [
     "finetune",
     "gather",
     "load",
+    "lr_find",
     "open_dataset",
     "open_image",
     "train",
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from tellapart.errors import TellapartError
     from tellapart.evaluation.metrics import Metrics, evaluate
     from tellapart.finetuning.finetune import FinetuneOptions, finetune
+    from tellapart.finetuning.lr_find import lr_find
     from tellapart.model.embedded import BACKBONES
     from tellapart.model.preprocess import PreprocessSpec
     from tellapart.ship.predictor import Prediction, Predictor, load

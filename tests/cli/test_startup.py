@@ -102,7 +102,16 @@ def test_every_command_shows_examples():
 
     from tellapart.cli.main import app
 
-    for command in ("gather", "verify", "train", "predict", "gallery", "demo"):
+    for command in (
+        "gather",
+        "verify",
+        "train",
+        "lr-find",
+        "finetune",
+        "predict",
+        "gallery",
+        "demo",
+    ):
         shown = CliRunner().invoke(app, [command, "--help"]).output
         assert f"tellapart {command}" in shown
         assert "Example" in shown

@@ -174,6 +174,7 @@ def test_what_is_frozen_does_not_move(run):
     moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     learning = {name for name, _ in classifier.network.parameter_groups()[-1]}
     assert moved
+    assert not any("running_" in name for name in moved)  # nor do the norms' statistics
     assert {name.removeprefix("model.").rpartition(".")[0] for name in moved} <= {
         name.rpartition(".")[0] for name in learning
     }
@@ -260,3 +261,28 @@ def test_the_command(fresh):
         [*command, *options, "--json", "--name", "x"], capture_output=True, text=True
     )
     assert json.loads(shown.stdout)["stage"] == "x"
+
+
+def test_the_rate_finder_leaves_everything_as_it_was(fresh, monkeypatch):
+    from tellapart.finetuning import lr_find
+
+    kept = {}
+    new_classifier = lr_find.new_classifier
+
+    def remember(*arguments):
+        kept["classifier"] = new_classifier(*arguments)
+        state = kept["classifier"].state_dict()
+        kept["before"] = {name: tensor.clone() for name, tensor in state.items()}
+        return kept["classifier"]
+
+    monkeypatch.setattr(lr_find, "new_classifier", remember)
+    options = tellapart.FinetuneOptions(unfreeze="last", batch=8)
+    found, suggestions = tellapart.lr_find(fresh, options, steps=20, restarts=2, workers=0)
+    assert found.losses.shape == (2, 20)
+    assert not np.allclose(found.losses[0], found.losses[1])  # other minibatches
+    assert (suggestions.valley is None) == bool(suggestions.refusal)
+    after = kept["classifier"].state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in kept["before"].items())
+    assert sorted(path.name for path in fresh.folder.iterdir()) == sorted(
+        ["config.json", "dataset.csv", "failures.csv", "predictions.csv", "probe.safetensors", "run.json"]
+    )  # fmt: skip

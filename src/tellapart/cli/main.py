@@ -11,6 +11,7 @@ from tellapart.cli.demo import demo
 from tellapart.cli.finetune import finetune
 from tellapart.cli.gallery import gallery
 from tellapart.cli.gather import gather
+from tellapart.cli.lr_find import lr_find
 from tellapart.cli.messages import problem, say
 from tellapart.cli.predict import predict
 from tellapart.cli.train import train
@@ -32,6 +33,7 @@ app.command(short_help="The main job in a minute, on drawn pictures.")(demo)
 app.command(short_help="Download pictures from lists of links.")(gather)
 app.command(short_help="Check the pictures of a folder.")(verify)
 app.command(short_help="Train a classifier and measure it.")(train)
+app.command("lr-find", short_help="Find a learning rate for finetune.")(lr_find)
 app.command(short_help="Unfreeze a run's network and train it on.")(finetune)
 app.command(short_help="Tell what new pictures show.")(predict)
 app.command(short_help="Draw a data set to try things on.")(gallery)

@@ -19,6 +19,7 @@ _STAGES = {
     "probe": "Cross-validating",
     "verify": "Verifying",
     "finetune": "Fine-tuning",
+    "lr_find": "Sweeping",
 }
 
 
@@ -61,7 +62,7 @@ def progress_bars(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         if stage not in tasks:
             name = _STAGES.get(stage, stage)
             tasks[stage] = bars.add_task(name, total=total, rate="", before=0)
-        unit = {"probe": "", "finetune": "steps"}.get(stage, "images")
+        unit = {"probe": "", "finetune": "steps", "lr_find": "steps"}.get(stage, "images")
         _advance(bars, tasks[stage], done, total, unit)
 
     try:

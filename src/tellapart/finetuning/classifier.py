@@ -66,11 +66,16 @@ class Classifier(nn.Module):
         return count
 
     def train(self, mode: bool = True) -> "Classifier":
-        """Like any module's, but what is frozen stays in evaluation mode: its norms must not move."""
+        """Like any module's, but what is frozen stays in evaluation mode, and so do all batch norms.
+
+        Their statistics are those of a million pictures. Moved by batches of a few hundred they leave
+        the head behind, which was fitted to what they were; their scale and shift learn all the same.
+        """
         super().train(mode)
         for module in self.network.modules():
             own = list(module.parameters(recurse=False))
-            if own and not any(parameter.requires_grad for parameter in own):
+            frozen = own and not any(parameter.requires_grad for parameter in own)
+            if frozen or isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
         return self
 

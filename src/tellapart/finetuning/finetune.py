@@ -24,7 +24,7 @@ from tellapart.finetuning.classifier import Classifier, Unfreeze
 from tellapart.finetuning.convert import as_backbone
 from tellapart.finetuning.explanation import Epoch, StageOutcome, explain
 from tellapart.finetuning.loop import LoopOptions, train_epochs
-from tellapart.finetuning.network import load_network, tensors_hash
+from tellapart.finetuning.network import FeatureNetwork, load_network, tensors_hash
 from tellapart.finetuning.pictures import Pictures
 from tellapart.finetuning.schedule import Cycle, format_lr, layer_rates, one_cycle, parse_lr
 from tellapart.model.backbone import Backbone
@@ -33,7 +33,10 @@ from tellapart.training.probe import Probe, balanced_weights
 from tellapart.training.run import Run, claim_folder, read_config, write_run
 from tellapart.training.train import run_tables
 
-__all__ = ["FinetuneOptions", "finetune", "stage_folder"]
+__all__ = [
+    "FinetuneOptions", "base_stage", "finetune", "new_classifier", "run_dataset", "split_pictures",
+    "stage_folder",
+]  # fmt: skip
 
 FIRST = "stage-1"
 _FIELDS = ("epoch", "train_loss", "valid_loss", "errors", "n", "seconds", "lr")
@@ -94,8 +97,8 @@ def finetune(
     """
     run = run if isinstance(run, Run) else Run.load(run)
     options = options or FinetuneOptions()
-    base = _base(run, start)
-    dataset = _dataset(run)
+    base = base_stage(run, start)
+    dataset = run_dataset(run)
     config = {"run": os.fspath(run.folder.resolve()), "from": base.folder.name if base is not run else FIRST,
               "run_graph": base.info["backbone"]["graph_sha256"], **asdict(options)}  # fmt: skip
     folder = stage_folder(run, name, config)
@@ -130,7 +133,7 @@ def stage_folder(run: Run, name: str | None, config: dict[str, Any] | None = Non
     return folder
 
 
-def _base(run: Run, start: str | None) -> Run:
+def base_stage(run: Run, start: str | None) -> Run:
     """The stage to begin with."""
     if start == FIRST:
         return run
@@ -144,7 +147,8 @@ def _base(run: Run, start: str | None) -> Run:
     return Run.load(stages / start)
 
 
-def _dataset(run: Run) -> Dataset:
+def run_dataset(run: Run) -> Dataset:
+    """The pictures of a run, with their splits. Raises RunError, or DatasetError where none validate."""
     dataset = Dataset.from_csv(run.folder / "dataset.csv", root=run.info["dataset"]["root"])
     if list(dataset.classes) != list(run.classes):
         raise RunError(f"{run.folder}/dataset.csv does not fit its run. Train again.")
@@ -164,10 +168,9 @@ def _trained(
     progress: Progress | None,
     on_epoch: Callable[[Epoch], None],
 ) -> tuple[Classifier, list[Epoch]]:
-    classifier = Classifier(_network(base), base.probe)
-    classifier.unfreeze(options.groups)
-    train = _pictures(dataset, base, "train", options)
-    valid = _pictures(dataset, base, "valid", options)
+    classifier = new_classifier(base, options)
+    train = split_pictures(dataset, base, "train", options)
+    valid = split_pictures(dataset, base, "valid", options)
     loop = LoopOptions(
         options.epochs, options.batch, options.weight_decay, options.label_smoothing,
         class_weights=_class_weights(base, dataset), workers=workers, seed=options.seed,
@@ -184,7 +187,14 @@ def _trained(
     return classifier, history
 
 
-def _network(base: Run) -> Any:
+def new_classifier(base: Run, options: FinetuneOptions) -> Classifier:
+    """What a stage has learned so far, ready to learn on."""
+    classifier = Classifier(_network(base), base.probe)
+    classifier.unfreeze(options.groups)
+    return classifier
+
+
+def _network(base: Run) -> FeatureNetwork:
     """With the stage's own weights, where it has some."""
     name = base.info["backbone"]["name"]
     own = base.folder / "network.safetensors"
@@ -194,7 +204,8 @@ def _network(base: Run) -> Any:
     return load_network(name, None if weights is None else Path(weights))
 
 
-def _pictures(dataset: Dataset, base: Run, split: str, options: FinetuneOptions) -> Pictures:
+def split_pictures(dataset: Dataset, base: Run, split: str, options: FinetuneOptions) -> Pictures:
+    """The pictures of one split; those to train on are changed at random."""
     rows = dataset.rows_of(split)
     paths = [dataset.paths[row] for row in rows]
     targets = [int(target) for target in dataset.targets[rows]]

@@ -24,7 +24,7 @@ from tellapart.finetuning.explanation import Epoch
 from tellapart.finetuning.pictures import Pictures, seed_of
 from tellapart.finetuning.schedule import Cycle
 
-__all__ = ["LoopOptions", "train_epochs"]
+__all__ = ["LoopOptions", "new_optimizer", "train_epochs", "train_step"]
 
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
@@ -77,7 +77,7 @@ def train_epochs(
 
     Raises RunError where it cannot be written or belongs to something else.
     """
-    optimizer = _optimizer(classifier, options)
+    optimizer = new_optimizer(classifier, options)
     state = _State()
     if checkpoint.exists():
         state = _resumed(read_checkpoint(checkpoint, classifier, optimizer))
@@ -92,7 +92,8 @@ def train_epochs(
             for pixels, targets in batches:
                 at = state.epoch * steps + state.step
                 _set_rates(optimizer, cycle, at)
-                loss = _step(classifier, optimizer, pixels, targets, options, state)
+                torch.manual_seed(seed_of(options.seed, state.epoch, state.step, 1))  # for dropout
+                loss = train_step(classifier, optimizer, pixels, targets, options)
                 state.loss += loss * len(targets)
                 state.seen += len(targets)
                 state.step += 1
@@ -112,7 +113,7 @@ def train_epochs(
     return state.history
 
 
-def _optimizer(classifier: Classifier, options: LoopOptions) -> torch.optim.AdamW:
+def new_optimizer(classifier: Classifier, options: LoopOptions) -> torch.optim.AdamW:
     """Two parameter groups for each layer group, with decay and without; in that order."""
     groups = []
     for place, group in enumerate(classifier.learning_groups()):
@@ -129,16 +130,14 @@ def _set_rates(optimizer: torch.optim.Optimizer, cycle: Cycle, at: int) -> None:
         group["betas"] = (float(cycle.momenta[at]), 0.99)
 
 
-def _step(
+def train_step(
     classifier: Classifier,
     optimizer: torch.optim.Optimizer,
     pixels: Tensor,
     targets: Tensor,
     options: LoopOptions,
-    state: _State,
 ) -> float:
-    """One step; the mean loss of its pictures."""
-    torch.manual_seed(seed_of(options.seed, state.epoch, state.step, 1))  # dropout, if there is any
+    """One step of the optimiser; the mean loss of its pictures before it."""
     weights = None if options.class_weights is None else torch.tensor(options.class_weights)
     with _autocast():
         logits = classifier(pixels.contiguous(memory_format=torch.channels_last))

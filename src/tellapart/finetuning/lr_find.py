@@ -1,0 +1,105 @@
+"""The verb `lr_find`: which rates a run may be trained on with, measured on its own pictures.
+
+Each restart begins with the same weights and takes other minibatches; the weights that were there are
+put back exactly, and nothing of the run is changed. A run whose probe is at its optimum has little to
+fall: then the curve is flat and rises, and the finder says so and suggests nothing.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tellapart.finetuning.classifier import Classifier
+from tellapart.finetuning.finetune import (
+    FinetuneOptions,
+    base_stage,
+    new_classifier,
+    run_dataset,
+    split_pictures,
+)
+from tellapart.finetuning.loop import LoopOptions, new_optimizer, train_step
+from tellapart.finetuning.lr_finder import Suggestions, Sweep, suggest, sweep
+from tellapart.finetuning.pictures import Pictures, seed_of
+from tellapart.training.embed import Progress
+from tellapart.training.run import Run
+
+__all__ = ["lr_find"]
+
+_EPOCHS_OF_A_RESTART = 1000  # so that no two restarts see the same order
+
+
+def lr_find(
+    run: Run | str | Path,
+    options: FinetuneOptions | None = None,
+    *,
+    start: str | None = None,
+    lr_min: float = 1e-7,
+    lr_max: float = 1.0,
+    steps: int = 60,
+    restarts: int = 3,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> tuple[Sweep, Suggestions]:
+    """Sweep the learning rate over minibatches of a run's training pictures, `restarts` times.
+
+    `options` are those of the fine-tuning that is to follow; epochs and lr do not matter here.
+    `suggestions.pair` can be used as its rates. Raises like `finetune`.
+
+    >>> found, suggestions = lr_find("runs/mine", FinetuneOptions(batch=16))  # doctest: +SKIP
+    >>> print(suggestions.sentence())  # doctest: +SKIP
+    """
+    run = run if isinstance(run, Run) else Run.load(run)
+    options = options or FinetuneOptions(batch=16)
+    base = base_stage(run, start)
+    classifier = new_classifier(base, options)
+    pictures = split_pictures(run_dataset(run), base, "train", options)
+    stepper = _Stepper(classifier, pictures, options, workers)
+    if progress is not None:
+        stepper.on_step = lambda done: progress("lr_find", done, steps * restarts)
+    found = sweep(stepper, lr_min=lr_min, lr_max=lr_max, steps=steps, restarts=restarts)
+    return found, suggest(found)
+
+
+class _Stepper:
+    """What `sweep` drives: the loop's own step, at the rate that it is given."""
+
+    def __init__(
+        self, classifier: Classifier, pictures: Pictures, options: FinetuneOptions, workers: int
+    ) -> None:
+        self._classifier = classifier
+        self._pictures = pictures
+        self._options = LoopOptions(
+            1, options.batch, options.weight_decay, options.label_smoothing, workers=workers
+        )
+        self._done = 0
+        self.on_step: Callable[[int], None] = lambda done: None
+
+    def begin(self, restart: int) -> None:
+        state = self._classifier.state_dict()
+        self._kept = {name: tensor.detach().clone() for name, tensor in state.items()}
+        self._optimizer = new_optimizer(self._classifier, self._options)
+        self._batches = self._endless(restart * _EPOCHS_OF_A_RESTART)
+        self._classifier.train()
+        torch.manual_seed(seed_of(self._pictures.seed, restart, 2))
+
+    def step(self, lr: float) -> float:
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        pixels, targets = next(self._batches)
+        loss = train_step(self._classifier, self._optimizer, pixels, targets, self._options)
+        self._done += 1
+        self.on_step(self._done)
+        return loss
+
+    def end(self) -> None:
+        self._classifier.load_state_dict(self._kept)
+        self._batches = iter(())  # ends the loader's processes
+
+    def _endless(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            yield from self._pictures.batches(
+                self._options.batch, epoch, workers=self._options.workers
+            )
+            epoch += 1
