@@ -167,7 +167,7 @@ def test_better_and_worse() -> None:
     assert "9 of 200 validation images are wrong, after 30" in found.sentence
     (found,) = explain(HEALTHY, all_, some)
     assert found.kind == "worse"
-    assert 'load("stage-2")' in found.next_step
+    assert "back to stage-2" in found.next_step
 
 
 def test_no_better_and_where_to_stop() -> None:
@@ -178,7 +178,7 @@ def test_no_better_and_where_to_stop() -> None:
     assert "2 of 105 validation images are wrong, after 1 in stage-1" in found[0].sentence
     assert "cannot show an improvement" in found[0].sentence
     assert "0.2–5.2 %" in found[1].sentence
-    assert 'load("stage-1")' in found[1].next_step
+    assert "with stage-1" in found[1].next_step
     lower = outcome("stage-2", 105, [3, 60], 0.02)
     assert kinds(explain(HEALTHY, one, lower)) == ["no_better"]
 

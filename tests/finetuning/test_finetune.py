@@ -154,7 +154,7 @@ def test_stages_begin_where_they_are_told_to(fresh):
     assert back.info["from"] == "stage-1"
     assert np.array_equal(back.probe.weights, second.probe.weights)
     assert not np.array_equal(third.probe.weights, second.probe.weights)
-    with pytest.raises(UsageError, match="stage-1, stage-2, stage-3"):
+    with pytest.raises(UsageError, match="stage-1, again, stage-2, stage-3"):
         tellapart.finetune(fresh, one, start="stage-9")
     with pytest.raises(RunError, match="other options"):
         tellapart.finetune(fresh, tellapart.FinetuneOptions(epochs=1), name="again")
@@ -229,7 +229,7 @@ def test_wrong_use(run, data, tmp_path):
     with pytest.raises(UsageError):
         Transforms(max_zoom=0.5)
     with pytest.raises(UsageError):
-        tellapart.finetune(run, tellapart.FinetuneOptions(unfreeze="some"))
+        tellapart.FinetuneOptions(unfreeze="some")
     whole = tellapart.train(
         data / "train", tmp_path / "run", tellapart.TrainOptions(size=SIZE, valid=0)
     )
@@ -286,3 +286,67 @@ def test_the_rate_finder_leaves_everything_as_it_was(fresh, monkeypatch):
     assert sorted(path.name for path in fresh.folder.iterdir()) == sorted(
         ["config.json", "dataset.csv", "failures.csv", "predictions.csv", "probe.safetensors", "run.json"]
     )  # fmt: skip
+
+
+QUICK = tellapart.FinetuneOptions(epochs=1, batch=16, unfreeze="0", lr="1e-4")
+
+
+def test_a_run_that_was_trained_anew_has_no_stages_of_the_old_one(data, tmp_path):
+    """Its validation pictures may have been the old one's training pictures."""
+    flat = tmp_path / "flat"
+    for file in (data / "train").rglob("*.png"):
+        (flat / file.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, flat / file.parent.name / file.name)
+    options = tellapart.TrainOptions(size=SIZE, seed=0)
+    old = tellapart.train(flat, tmp_path / "run", options)
+    tellapart.finetune(old, QUICK, workers=0)
+    new = tellapart.train(
+        flat, tmp_path / "run", tellapart.TrainOptions(size=SIZE, seed=5), overwrite=True
+    )
+    stage = tellapart.finetune(new, QUICK, workers=0)
+    assert stage.info["from"] == "stage-1"
+    with pytest.raises(UsageError, match="of its own"):
+        tellapart.finetune(new, QUICK, start="stage-2")
+    with pytest.raises(RunError, match="is a stage"):
+        tellapart.finetune(stage, QUICK)
+    with pytest.raises(UsageError):
+        tellapart.finetune(new, QUICK, start=str(stage.folder))
+
+
+def test_other_options_never_go_on_from_a_checkpoint(fresh):
+    class Stop(Exception):
+        pass
+
+    def stop(row):
+        raise Stop
+
+    begun = tellapart.FinetuneOptions(epochs=3, batch=16, unfreeze="0", lr="1e-2")
+    with pytest.raises(Stop):
+        tellapart.finetune(fresh, begun, name="try", workers=0, on_epoch=stop)
+    assert (fresh.folder / "stages" / "try" / "checkpoint.safetensors").exists()
+    stage = tellapart.finetune(fresh, QUICK, name="try", workers=0)
+    assert np.array_equal(
+        stage.probe.weights,
+        tellapart.finetune(fresh, QUICK, start="stage-1", workers=0).probe.weights,
+    )
+
+
+def test_pictures_that_changed_or_went_are_no_numbers(data, tmp_path):
+    shutil.copytree(data, tmp_path / "data")
+    run = tellapart.train(tmp_path / "data", tmp_path / "run", tellapart.TrainOptions(size=SIZE))
+    (tmp_path / "data" / "valid" / "lying" / "0.png").unlink()
+    Image.new("RGB", (80, 80)).save(tmp_path / "data" / "valid" / "lying" / "1.png")
+    with pytest.raises(DatasetError, match="2 pictures"):
+        tellapart.finetune(run, QUICK)
+    assert not (tmp_path / "run" / "stages").exists()
+    shutil.rmtree(tmp_path / "data")
+    with pytest.raises(DatasetError, match="not there any more"):
+        tellapart.finetune(run, QUICK)
+
+
+def test_wrong_options_leave_no_stage(fresh):
+    with pytest.raises(UsageError):
+        tellapart.finetune(fresh, tellapart.FinetuneOptions(unfreeze="99"))
+    with pytest.raises(UsageError):
+        tellapart.FinetuneOptions(seed=10**20)
+    assert not (fresh.folder / "stages").exists()

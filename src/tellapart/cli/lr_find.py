@@ -8,6 +8,7 @@ import typer
 
 from tellapart.cli.messages import progress_bars, say
 from tellapart.cli.options import Json, Quiet, Seed, Workers
+from tellapart.errors import UsageError
 
 __all__ = ["lr_find"]
 
@@ -48,13 +49,15 @@ def lr_find(
     from tellapart.finetuning.lr_find import lr_find as find
     from tellapart.finetuning.lr_finder_plot import plot as draw
 
+    file = plot or run / "lr_find.png"
+    if file.suffix.lower() not in (".png", ".svg") or not file.absolute().parent.is_dir():
+        raise UsageError(f"--plot {file}: expected a .png or .svg file in a folder that is there")
     options = FinetuneOptions(unfreeze=unfreeze, batch=batch, seed=seed)
     with progress_bars(quiet) as progress:
         found, suggestions = find(
             run, options, start=start, steps=steps, restarts=restarts,
             workers=workers or cpu_count(), progress=progress,
         )  # fmt: skip
-    file = plot or run / "lr_find.png"
     draw(found, suggestions, file)
     if json:
         from json import dumps

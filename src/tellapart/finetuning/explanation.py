@@ -291,7 +291,7 @@ def _compared(before: StageOutcome, after: StageOutcome) -> Explanation:
     if p < _SIGNIFICANT:
         return Explanation(
             "worse", f"This stage is worse: {counts}.",
-            f'Go back with load("{before.name}"), and train with a lower rate.',
+            f"Go back to {before.name}, and train with a lower rate.",
         )  # fmt: skip
     sentence = f"The stages do not differ: {counts}."
     if exact_p_value(was, 0) >= _SIGNIFICANT:
@@ -314,5 +314,5 @@ def _stop_here(
         f"{before.name} is enough: {_rate(wrong, n)} are wrong, and another stage improved neither "
         f"that nor the validation loss, {before.valid_loss:.3f} before and {after.valid_loss:.3f} now."
     )
-    next_step = f'Stop here with load("{before.name}"); more images help more than more epochs.'
+    next_step = f"Stop here with {before.name}; more images help more than more epochs."
     return Explanation("stop_here", sentence, next_step)

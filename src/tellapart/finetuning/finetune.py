@@ -4,7 +4,8 @@ A stage is a run folder below `RUN/stages`. It begins with the probe's solution 
 head, and ends as an ONNX graph and a probe, so that all that is done with a run is done with a stage.
 """
 
-import os
+import csv
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -17,6 +18,7 @@ from safetensors.torch import save
 
 from tellapart.data.atomic_file import write_atomically
 from tellapart.data.dataset import COLUMNS, Dataset
+from tellapart.data.hashing import sha256_of_files
 from tellapart.errors import DatasetError, RunError, UsageError
 from tellapart.evaluation.metrics import Metrics, evaluate
 from tellapart.finetuning.augment import Transforms
@@ -25,7 +27,7 @@ from tellapart.finetuning.convert import as_backbone
 from tellapart.finetuning.explanation import Epoch, StageOutcome, explain
 from tellapart.finetuning.loop import LoopOptions, train_epochs
 from tellapart.finetuning.network import FeatureNetwork, load_network, tensors_hash
-from tellapart.finetuning.pictures import Pictures
+from tellapart.finetuning.pictures import Pictures, seed_of
 from tellapart.finetuning.schedule import Cycle, format_lr, layer_rates, one_cycle, parse_lr
 from tellapart.model.backbone import Backbone
 from tellapart.training.embed import Embedder, Progress, embed
@@ -34,9 +36,16 @@ from tellapart.training.run import Run, claim_folder, read_config, write_run
 from tellapart.training.train import run_tables
 
 __all__ = [
-    "FinetuneOptions", "base_stage", "finetune", "new_classifier", "run_dataset", "split_pictures",
+    "FinetuneOptions",
+    "base_stage",
+    "class_weights",
+    "finetune",
+    "identity",
+    "new_classifier",
+    "run_dataset",
+    "split_pictures",
     "stage_folder",
-]  # fmt: skip
+]
 
 FIRST = "stage-1"
 _FIELDS = ("epoch", "train_loss", "valid_loss", "errors", "n", "seconds", "lr")
@@ -61,9 +70,14 @@ class FinetuneOptions:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 2:
             raise UsageError(f"epochs {self.epochs}, batch {self.batch}; expected 1 and 2 at least")
+        if not 0 <= self.seed < 1 << 62:
+            raise UsageError(
+                f"the seed is {self.seed}; expected 0 or more, and below 2 to the 62nd"
+            )
         if not 0 <= self.label_smoothing < 1:
             raise UsageError(f"label_smoothing is {self.label_smoothing}; expected 0 ≤ value < 1")
         parse_lr(self.lr)
+        _ = self.groups
 
     @property
     def groups(self) -> Unfreeze:
@@ -99,22 +113,40 @@ def finetune(
     options = options or FinetuneOptions()
     base = base_stage(run, start)
     dataset = run_dataset(run)
-    config = {"run": os.fspath(run.folder.resolve()), "from": base.folder.name if base is not run else FIRST,
-              "run_graph": base.info["backbone"]["graph_sha256"], **asdict(options)}  # fmt: skip
+    classifier = new_classifier(base, options)
+    config = {"of_run": identity(run), "from": base.info.get("stage", FIRST), **asdict(options)}
     folder = stage_folder(run, name, config)
+    checkpoint = folder / "checkpoint.safetensors"
+    if read_config(folder) != config:
+        _refuse_finished(folder)
+        checkpoint.unlink(missing_ok=True)  # of other options
     claim_folder(folder, config)
     began = time.monotonic()
-    classifier, history = _trained(
-        base, dataset, options, folder / "checkpoint.safetensors", workers, progress, on_epoch
-    )
+    history = _train(classifier, base, dataset, options, checkpoint, workers, progress, on_epoch)
     backbone = _converted(classifier, run)
     write_atomically(folder / "network.safetensors", save(_weights(classifier)))
     write_atomically(folder / "network.onnx", backbone.graph)
     stage = _written(
         folder, run, base, dataset, classifier.probe(), backbone, history, options, began
     )
-    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    checkpoint.unlink(missing_ok=True)
     return stage
+
+
+def identity(run: Run) -> str:
+    """What its stages belong to: SHA-256 over the pictures with their splits, the classes and the probe.
+
+    A run that is trained anew in the same folder is another one.
+    """
+    digest = hashlib.sha256("\0".join(run.classes).encode("utf-8", "surrogateescape"))
+    for name in ("dataset.csv", "probe.safetensors"):
+        digest.update((run.folder / name).read_bytes())
+    return digest.hexdigest()
+
+
+def _refuse_finished(folder: Path) -> None:
+    if (folder / "run.json").exists():
+        raise RunError(f"{folder} is a stage with other options or data; choose another --name")
 
 
 def stage_folder(run: Run, name: str | None, config: dict[str, Any] | None = None) -> Path:
@@ -134,32 +166,60 @@ def stage_folder(run: Run, name: str | None, config: dict[str, Any] | None = Non
 
 
 def base_stage(run: Run, start: str | None) -> Run:
-    """The stage to begin with."""
-    if start == FIRST:
+    """The stage to begin with: `start`, or the last one that was finished, or the run itself.
+
+    Raises UsageError where there is no such stage of this run, RunError for a stage given as a run.
+    """
+    if "of_run" in run.info:
+        raise RunError(f"{run.folder} is a stage; give its run, and the stage by --from")
+    own = identity(run)
+    found = [Run.load(file.parent) for file in (run.folder / "stages").glob("*/run.json")]
+    stages = {stage.folder.name: stage for stage in found if stage.info.get("of_run") == own}
+    if start is None and stages:
+        return max(stages.values(), key=lambda stage: stage.info["finished"])
+    if start in (None, FIRST):
         return run
-    stages = run.folder / "stages"
-    finished = sorted(stages.glob("*/run.json"), key=lambda file: file.stat().st_mtime)
-    if start is None:
-        return Run.load(finished[-1].parent) if finished else run
-    if not (stages / start / "run.json").exists():
-        names = ", ".join([FIRST, *(file.parent.name for file in finished)])
-        raise UsageError(f"{run.folder} has no stage {start!r}; it has {names}")
-    return Run.load(stages / start)
+    if start not in stages:
+        names = ", ".join([FIRST, *sorted(stages)])
+        raise UsageError(f"{run.folder} has no stage {start!r} of its own; it has {names}")
+    return stages[start]
 
 
 def run_dataset(run: Run) -> Dataset:
     """The pictures of a run, with their splits. Raises RunError, or DatasetError where none validate."""
-    dataset = Dataset.from_csv(run.folder / "dataset.csv", root=run.info["dataset"]["root"])
+    root = Path(run.info["dataset"]["root"])
+    if not root.is_dir():
+        raise DatasetError(
+            f"{root}, where the pictures of {run.folder} were, is not there any more"
+        )
+    dataset = Dataset.from_csv(run.folder / "dataset.csv", root=root)
     if list(dataset.classes) != list(run.classes):
         raise RunError(f"{run.folder}/dataset.csv does not fit its run. Train again.")
     if not len(dataset.rows_of("valid")):
         raise DatasetError(
             f"{run.folder} has no validation pictures to measure by; train with --valid 0.2 first"
         )
+    _check_pictures(run, dataset)
     return dataset
 
 
-def _trained(
+def _check_pictures(run: Run, dataset: Dataset) -> None:
+    """Raises DatasetError where a picture is not what the run was trained on."""
+    with (run.folder / "dataset.csv").open(newline="", errors="surrogateescape") as file:
+        wanted = {row["path"]: row["sha256"] for row in csv.DictReader(file)}
+    found = sha256_of_files(dataset.root, dataset.paths)
+    changed = [
+        path for path, sha256 in zip(dataset.paths, found, strict=True) if wanted[path] != sha256
+    ]
+    if changed:
+        raise DatasetError(
+            f"{len(changed)} pictures in {dataset.root} have changed or are gone since "
+            f"{run.folder} was trained, {changed[0]} among them. Train again, then fine-tune."
+        )
+
+
+def _train(
+    classifier: Classifier,
     base: Run,
     dataset: Dataset,
     options: FinetuneOptions,
@@ -167,13 +227,12 @@ def _trained(
     workers: int,
     progress: Progress | None,
     on_epoch: Callable[[Epoch], None],
-) -> tuple[Classifier, list[Epoch]]:
-    classifier = new_classifier(base, options)
+) -> list[Epoch]:
     train = split_pictures(dataset, base, "train", options)
     valid = split_pictures(dataset, base, "valid", options)
     loop = LoopOptions(
         options.epochs, options.batch, options.weight_decay, options.label_smoothing,
-        class_weights=_class_weights(base, dataset), workers=workers, seed=options.seed,
+        class_weights=class_weights(base, dataset), workers=workers, seed=options.seed,
     )  # fmt: skip
     cycle = _cycle(options, train.steps(options.batch), len(classifier.learning_groups()))
 
@@ -181,10 +240,9 @@ def _trained(
         if progress is not None:
             progress("finetune", done, total)
 
-    history = train_epochs(
+    return train_epochs(
         classifier, train, valid, cycle, loop, checkpoint, on_step=on_step, on_epoch=on_epoch
     )
-    return classifier, history
 
 
 def new_classifier(base: Run, options: FinetuneOptions) -> Classifier:
@@ -195,13 +253,18 @@ def new_classifier(base: Run, options: FinetuneOptions) -> Classifier:
 
 
 def _network(base: Run) -> FeatureNetwork:
-    """With the stage's own weights, where it has some."""
-    name = base.info["backbone"]["name"]
-    own = base.folder / "network.safetensors"
-    if "graph" in base.info["backbone"]:
-        return load_network(name, own)
-    weights = base.info["options"].get("weights")
-    return load_network(name, None if weights is None else Path(weights))
+    """With the stage's own weights, where it has some, and only with those that the probe knows."""
+    facts = base.info["backbone"]
+    own = "graph" in facts
+    weights = base.folder / "network.safetensors" if own else base.info["options"].get("weights")
+    network = load_network(facts["name"], None if weights is None else Path(weights))
+    found = tensors_hash(network.model) if own else network.info.weights_sha256
+    if found != facts["weights_sha256"]:
+        raise RunError(
+            f"{weights or facts['name']} holds other weights than {base.folder} was trained with. "
+            "Put them back, or train again."
+        )
+    return network
 
 
 def split_pictures(dataset: Dataset, base: Run, split: str, options: FinetuneOptions) -> Pictures:
@@ -210,10 +273,12 @@ def split_pictures(dataset: Dataset, base: Run, split: str, options: FinetuneOpt
     paths = [dataset.paths[row] for row in rows]
     targets = [int(target) for target in dataset.targets[rows]]
     transforms = options.transforms if split == "train" else None
-    return Pictures(dataset.root, paths, targets, base.preprocess, transforms, options.seed)
+    seed = seed_of(options.seed, base.info.get("depth", 0))  # no stage repeats the one before
+    return Pictures(dataset.root, paths, targets, base.preprocess, transforms, seed)
 
 
-def _class_weights(base: Run, dataset: Dataset) -> tuple[float, ...] | None:
+def class_weights(base: Run, dataset: Dataset) -> tuple[float, ...] | None:
+    """By class, with mean 1 over the pictures; None where the probe weighed none."""
     if not base.info["probe"]["balanced"]:
         return None
     targets = dataset.targets[dataset.rows_of("train")]
@@ -257,6 +322,9 @@ def _written(
     held_out = _held_out(dataset)
     embedder = Embedder(backbone, run.preprocess, runtime=run.info["options"]["runtime"])
     features = embed(dataset.root, held_out.paths, embedder)
+    if features.failures:
+        first = next(iter(features.failures.values()))
+        raise DatasetError(f"a picture has changed while the network was trained: {first}")
     probabilities = probe.probabilities(features.values)
     metrics = _metrics(held_out, probabilities)
     outcome = _outcome(folder.name, held_out, probabilities, metrics)
@@ -270,11 +338,12 @@ def _written(
         "origin": "training", "layout": backbone.layout, "info": backbone.info.to_json(),
     }  # fmt: skip
     info = {
-        **run.info, "backbone": facts, "stage": folder.name,
-        "from": base.folder.name if base is not run else FIRST,
+        **run.info, "backbone": facts, "stage": folder.name, "of_run": identity(run),
+        "from": base.info.get("stage", FIRST), "depth": base.info.get("depth", 0) + 1,
+        "finished": time.time(),
         "finetune": {**asdict(options), "lr": format_lr(parse_lr(options.lr))},
         "metrics": {name: m.to_json() for name, m in metrics.items()},
-        "notes": [f"{finding}".rstrip(".") for finding in findings],
+        "notes": [*run.notes, *(f"{finding}".rstrip(".") for finding in findings)],
         "computed": features.computed, "seconds": {"finetune": round(time.monotonic() - began, 3)},
     }  # fmt: skip
     tables = run_tables(held_out, probabilities)

@@ -84,6 +84,7 @@ def train_epochs(
     steps = train.steps(options.batch)
     saved = time.monotonic()
     classifier.to(memory_format=torch.channels_last)
+    whole = True  # an interrupt inside a step leaves half of it done: then the last file counts
     try:
         while state.epoch < options.epochs:
             began = time.monotonic() - state.seconds
@@ -91,12 +92,14 @@ def train_epochs(
             batches = train.batches(options.batch, state.epoch, state.step, options.workers)
             for pixels, targets in batches:
                 at = state.epoch * steps + state.step
+                whole = False
                 _set_rates(optimizer, cycle, at)
                 torch.manual_seed(seed_of(options.seed, state.epoch, state.step, 1))  # for dropout
                 loss = train_step(classifier, optimizer, pixels, targets, options)
                 state.loss += loss * len(targets)
                 state.seen += len(targets)
                 state.step += 1
+                whole = True
                 state.seconds = time.monotonic() - began
                 on_step(at + 1, options.epochs * steps)
                 if time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
@@ -108,7 +111,8 @@ def train_epochs(
             write_checkpoint(checkpoint, classifier, optimizer, asdict(state))
             on_epoch(row)
     except KeyboardInterrupt:
-        write_checkpoint(checkpoint, classifier, optimizer, asdict(state))
+        if whole:
+            write_checkpoint(checkpoint, classifier, optimizer, asdict(state))
         raise
     return state.history
 
@@ -164,7 +168,7 @@ def _measured(
 ) -> Epoch:
     classifier.eval()
     losses, predicted = [], []
-    with torch.inference_mode(), _autocast():
+    with torch.inference_mode():  # in float32, as the graph will answer
         for pixels, targets in valid.batches(options.batch, workers=options.workers):
             logits = classifier(pixels.contiguous(memory_format=torch.channels_last)).float()
             losses.append(cross_entropy(logits, targets, reduction="sum"))

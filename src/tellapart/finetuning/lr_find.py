@@ -15,6 +15,7 @@ from tellapart.finetuning.classifier import Classifier
 from tellapart.finetuning.finetune import (
     FinetuneOptions,
     base_stage,
+    class_weights,
     new_classifier,
     run_dataset,
     split_pictures,
@@ -54,8 +55,13 @@ def lr_find(
     options = options or FinetuneOptions(batch=16)
     base = base_stage(run, start)
     classifier = new_classifier(base, options)
-    pictures = split_pictures(run_dataset(run), base, "train", options)
-    stepper = _Stepper(classifier, pictures, options, workers)
+    dataset = run_dataset(run)
+    pictures = split_pictures(dataset, base, "train", options)
+    loop = LoopOptions(
+        1, options.batch, options.weight_decay, options.label_smoothing,
+        class_weights=class_weights(base, dataset), workers=workers,
+    )  # fmt: skip
+    stepper = _Stepper(classifier, pictures, loop)
     if progress is not None:
         stepper.on_step = lambda done: progress("lr_find", done, steps * restarts)
     found = sweep(stepper, lr_min=lr_min, lr_max=lr_max, steps=steps, restarts=restarts)
@@ -65,14 +71,10 @@ def lr_find(
 class _Stepper:
     """What `sweep` drives: the loop's own step, at the rate that it is given."""
 
-    def __init__(
-        self, classifier: Classifier, pictures: Pictures, options: FinetuneOptions, workers: int
-    ) -> None:
+    def __init__(self, classifier: Classifier, pictures: Pictures, options: LoopOptions) -> None:
         self._classifier = classifier
         self._pictures = pictures
-        self._options = LoopOptions(
-            1, options.batch, options.weight_decay, options.label_smoothing, workers=workers
-        )
+        self._options = options
         self._done = 0
         self.on_step: Callable[[int], None] = lambda done: None
 
