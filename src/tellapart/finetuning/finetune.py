@@ -20,7 +20,7 @@ from tellapart.data.atomic_file import write_atomically
 from tellapart.data.dataset import COLUMNS, Dataset
 from tellapart.data.hashing import sha256_of_files
 from tellapart.errors import DatasetError, RunError, UsageError
-from tellapart.evaluation.metrics import Metrics, evaluate
+from tellapart.evaluation.metrics import Metrics
 from tellapart.finetuning.augment import Transforms
 from tellapart.finetuning.classifier import Classifier, Unfreeze
 from tellapart.finetuning.convert import as_backbone
@@ -33,7 +33,7 @@ from tellapart.model.backbone import Backbone
 from tellapart.training.embed import Embedder, Progress, embed
 from tellapart.training.probe import Probe, balanced_weights
 from tellapart.training.run import Run, claim_folder, read_config, write_run
-from tellapart.training.train import run_tables
+from tellapart.training.train import held_out_metrics, run_tables
 
 __all__ = [
     "FinetuneOptions",
@@ -326,7 +326,7 @@ def _written(
         first = next(iter(features.failures.values()))
         raise DatasetError(f"a picture has changed while the network was trained: {first}")
     probabilities = probe.probabilities(features.values)
-    metrics = _metrics(held_out, probabilities)
+    metrics = held_out_metrics(held_out, probabilities)
     outcome = _outcome(folder.name, held_out, probabilities, metrics)
     before = _before(base, held_out)
     findings = (
@@ -357,17 +357,6 @@ def _held_out(dataset: Dataset) -> Dataset:
     rows = dataset.table[dataset.table["split"] != "train"][list(COLUMNS)]
     chosen = Dataset.from_rows(dataset.root, [tuple(row) for row in rows.itertuples(index=False)])
     return replace(chosen, classes=dataset.classes)
-
-
-def _metrics(dataset: Dataset, probabilities: NDArray[np.float32]) -> dict[str, Metrics]:
-    parts = {split: dataset.rows_of(split) for split in ("valid", "test")}
-    if all(len(rows) for rows in parts.values()):
-        parts["held_out"] = np.concatenate(list(parts.values()))
-    return {
-        name: evaluate(probabilities[rows], dataset.targets[rows], dataset.classes)
-        for name, rows in parts.items()
-        if len(rows)
-    }
 
 
 def _outcome(

@@ -24,7 +24,7 @@ from tellapart.training.logistic import Array, Indices
 from tellapart.training.probe import ProbeFit, fit_probe
 from tellapart.training.run import Run, Tables, claim_folder, read_config, write_run
 
-__all__ = ["ClassWeight", "TrainOptions", "open_dataset", "run_tables", "train"]
+__all__ = ["ClassWeight", "TrainOptions", "held_out_metrics", "open_dataset", "run_tables", "train"]
 
 ClassWeight = Literal["auto", "balanced", "none"]
 
@@ -216,10 +216,16 @@ def _probabilities(dataset: Dataset, values: Array, fit: ProbeFit) -> Array:
 
 
 def _metrics(dataset: Dataset, probabilities: Array) -> dict[str, Metrics]:
-    rows = {name: dataset.rows_of(name) for name in ("valid", "test")}
-    parts = {"out_of_fold": dataset.rows_of("train"), **rows}
-    if all(len(part) for part in rows.values()):
-        parts["held_out"] = np.concatenate(list(rows.values()))
+    rows = dataset.rows_of("train")
+    own = evaluate(probabilities[rows], dataset.targets[rows], dataset.classes)
+    return {"out_of_fold": own, **held_out_metrics(dataset, probabilities)}
+
+
+def held_out_metrics(dataset: Dataset, probabilities: Array) -> dict[str, Metrics]:
+    """Of `valid`, `test` and both together, where they exist, for float32 (N, K) probabilities."""
+    parts = {name: dataset.rows_of(name) for name in ("valid", "test")}
+    if all(len(part) for part in parts.values()):
+        parts["held_out"] = np.concatenate(list(parts.values()))
     return {
         name: evaluate(probabilities[part], dataset.targets[part], dataset.classes)
         for name, part in parts.items()
