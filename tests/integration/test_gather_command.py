@@ -1,6 +1,7 @@
 """`tellapart gather` and `verify` as a user runs them, on links of a real server."""
 
 import csv
+import inspect
 import json
 import os
 import random
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tellapart import gather, verify
 from web.behaviours import many, picture, slow, status
 from web.server import Server
 
@@ -76,6 +78,19 @@ def test_from_links_to_a_classifier_in_two_commands(tellapart, gallery, tmp_path
         "train", tmp_path / "data" / "receipt.csv", "--out", tmp_path / "run2", "--json"
     )
     assert json.loads(again.stdout)["dataset"]["counts"] == counts
+
+
+def test_the_command_has_the_defaults_of_the_function():
+    """They stand in both places, since help must not import what the function needs."""
+    from tellapart.cli.gather import gather as command
+    from tellapart.cli.verify import verify as verify_command
+
+    for ours, theirs in ((command, gather), (verify_command, verify)):
+        shared = inspect.signature(ours).parameters.keys() & inspect.signature(theirs).parameters
+        assert len(shared) >= 5
+        for name in shared - {"into", "data"}:
+            default = inspect.signature(ours).parameters[name].default
+            assert default == inspect.signature(theirs).parameters[name].default, name
 
 
 def test_output_and_exit_status(tellapart, tmp_path):

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import hashlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from PIL import Image
 
 import tellapart
+from tellapart.data.gather import session
 from tellapart.data.receipt import ReceiptRow
 from tellapart.errors import DatasetError, UsageError
 from web.behaviours import (
@@ -598,6 +600,34 @@ def test_a_host_that_only_fails_is_left_alone(get):
     reasons = Counter(row.reason for row in rows.values())
     assert reasons["host does not answer"] == 100 - len(server.hits)
     assert reasons["HTTP 503"] == len(server.hits)
+
+
+def test_a_host_that_asks_for_rest_again_and_again_is_left_alone(get, monkeypatch):
+    monkeypatch.setattr(session, "_MOST_REST", 2.0)
+    with Server({"/*": status(429, headers={"Retry-After": "1"})}) as server:
+        rows = get([server.url(f"/{n}") for n in range(30)], per_host=1)
+        assert server.hits.total() <= 8
+    assert sum(row.reason == "host does not answer" for row in rows.values()) >= 20
+
+
+def test_waits_before_retries_grow(get, monkeypatch):
+    with Server({"/ill": status(500)}) as server:
+        monkeypatch.setattr(session, "_BACKOFF", 0.2)
+        get([server.url("/ill")], retries=3)
+        times = server.times["/ill"]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
+    for gap, backoff in zip(gaps, (0.2, 0.4, 0.8), strict=True):
+        assert gap >= 0.5 * backoff
+
+
+def test_proxies_of_the_environment_are_not_asked(get, monkeypatch):
+    """A proxy would make the connection, and with it the choice of the address."""
+    with Server({"/*": status(404)}) as proxy, Server({"/a": picture()}) as server:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url(""))
+        (row,) = get([server.url("/a")]).values()
+        assert proxy.opened == 0
+    assert row.status == "ok"
 
 
 def test_after_a_redirect_the_other_host_counts(get):

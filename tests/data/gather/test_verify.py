@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import tellapart
+from tellapart.data.gather.claim import locked
 from tellapart.data.receipt import read_receipt
 from tellapart.errors import DatasetError, UsageError
 from web.behaviours import many, picture
@@ -183,6 +184,12 @@ def test_names_that_are_hostile(tmp_path, write_picture):
     assert len(again) == len(dataset)
     readable = [path for path in again.paths if (tmp_path / "photos" / path).is_file()]
     assert len(readable) >= len(odd)
+
+
+def test_no_two_write_one_receipt(photos):
+    with locked(photos), pytest.raises(DatasetError, match="another gather or verify"):
+        tellapart.verify(photos)
+    assert len(tellapart.verify(photos).dataset) == 6
 
 
 def test_a_pipe_is_not_waited_for(photos):

@@ -5,7 +5,6 @@ and what cannot be a picture by its first bytes is not received further. Redirec
 followed here. Whether the body is a picture is seen later.
 """
 
-import asyncio
 import socket
 import zlib
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ from http import HTTPStatus
 from importlib.metadata import version
 from io import FileIO
 from pathlib import Path
-from typing import Any
 from urllib.parse import urljoin
 
 import aiohttp
@@ -286,7 +284,7 @@ def _phrase(status: int) -> str:
         return ""
 
 
-def new_session(options: GatherOptions, **connector: Any) -> aiohttp.ClientSession:
+def new_session(options: GatherOptions) -> aiohttp.ClientSession:
     """A session that keeps no cookies, follows nothing, and says who it is."""
     guard = None if options.allow_private else open_guarded_socket
     agent = (
@@ -298,8 +296,6 @@ def new_session(options: GatherOptions, **connector: Any) -> aiohttp.ClientSessi
             limit=0,  # the schedule bounds them
             resolver=aiohttp.ThreadedResolver(),
             socket_factory=guard,
-            loop=asyncio.get_running_loop(),
-            **connector,
         ),
         timeout=aiohttp.ClientTimeout(total=options.timeout),
         headers={

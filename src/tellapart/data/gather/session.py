@@ -31,7 +31,7 @@ from tellapart.data.gather.verifiers import Verifiers
 from tellapart.data.receipt import ReceiptRow
 from tellapart.errors import TellapartError
 
-__all__ = ["Session", "host_of"]
+__all__ = ["Session"]
 
 _MOST_REDIRECTS = 10
 _LONGEST_REST = 120.0  # seconds; who asks for more is asked again another day
@@ -196,7 +196,8 @@ class Session:
             return
         for ask in self._schedule.drain(host):
             ask.started = ask.started or time.monotonic()
-            text = f"{host} failed {self._failed[host]} times in a row; run the same command later"
+            why = "asks for rest again and again" if tired else "only fails"
+            text = f"{host} {why}; run the same command later"
             self._write(ask, _row_of(ask, "failed", HOST_FAILS, None, text, size=None))
 
     def _end(self, ask: Ask, body: Body, facts: Verified, *, small: bool) -> None:

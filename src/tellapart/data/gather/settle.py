@@ -24,6 +24,7 @@ __all__ = [
     "placeholders",
     "plural",
     "remembered",
+    "unreadable_rows",
 ]
 
 CONFLICTS_FOLDER = ".conflicts"

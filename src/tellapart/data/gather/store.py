@@ -140,7 +140,7 @@ def _move(file: Path, place: Path) -> None:
     """What is at the place already has the same name, so the same content, unless somebody edited it,
     which stays, or it has gone bad."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    if place.is_file() and _is_picture(place):
+    if place.is_file() and (_holds_its_name(place) or _is_picture(place)):
         file.unlink()
         return
     try:
@@ -152,6 +152,12 @@ def _move(file: Path, place: Path) -> None:
         shutil.copyfile(file, beside)
         beside.replace(place)
         file.unlink()
+
+
+def _holds_its_name(place: Path) -> bool:
+    """Whether its content is the one it is named after; much cheaper than decoding it."""
+    with place.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest() == place.stem
 
 
 def _is_picture(file: Path) -> bool:
