@@ -14,15 +14,14 @@ from torch import Tensor
 from tellapart.finetuning.classifier import Classifier
 from tellapart.finetuning.finetune import (
     FinetuneOptions,
-    base_stage,
     class_weights,
     new_classifier,
-    run_dataset,
     split_pictures,
 )
 from tellapart.finetuning.loop import LoopOptions, new_optimizer, train_step
 from tellapart.finetuning.lr_finder import Suggestions, Sweep, suggest, sweep
 from tellapart.finetuning.pictures import Pictures, seed_of
+from tellapart.finetuning.stages import base_stage, run_dataset
 from tellapart.training.embed import Progress
 from tellapart.training.run import Run
 

@@ -1,0 +1,179 @@
+"""Stages: what training went on to make of a run, each a run folder below `RUN/stages`.
+
+They belong to the run as it was trained: where it is trained anew, or its pictures change, the old ones
+count no more. The run itself is the first stage, `stage-1`, unless another one has that name.
+"""
+
+import csv
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.data.dataset import COLUMNS, Dataset
+from tellapart.data.hashing import sha256_of_files
+from tellapart.errors import DatasetError, RunError, UsageError
+from tellapart.evaluation.metrics import Metrics
+from tellapart.finetuning.explanation import Epoch, StageOutcome, explain
+from tellapart.training.probe import Probe
+from tellapart.training.run import Run, read_config, write_run
+from tellapart.training.train import held_out_metrics, run_tables
+
+__all__ = [
+    "FIRST",
+    "base_stage",
+    "held_out",
+    "identity",
+    "run_dataset",
+    "stage_folder",
+    "write_stage",
+]
+
+FIRST = "stage-1"
+_FIELDS = ("epoch", "train_loss", "valid_loss", "errors", "n", "seconds", "lr")
+
+
+def identity(run: Run) -> str:
+    """What its stages belong to: SHA-256 over the pictures with their splits, the classes and the probe.
+
+    A run that is trained anew in the same folder is another one.
+    """
+    digest = hashlib.sha256("\0".join(run.classes).encode("utf-8", "surrogateescape"))
+    for name in ("dataset.csv", "probe.safetensors"):
+        digest.update((run.folder / name).read_bytes())
+    return digest.hexdigest()
+
+
+def stage_folder(run: Run, name: str | None, config: dict[str, Any] | None = None) -> Path:
+    """Where a stage lies or is to lie: a named one, one of this configuration that was not finished,
+    or the next free number."""
+    stages = run.folder / "stages"
+    if name is not None:
+        if name == FIRST or not name or name.startswith(".") or "/" in name or "\\" in name:
+            raise UsageError(f"a stage cannot be called {name!r}; use a name such as stage-2")
+        return stages / name
+    number = 2
+    while (folder := stages / f"stage-{number}").exists():
+        if not (folder / "run.json").exists() and read_config(folder) == config:
+            return folder
+        number += 1
+    return folder
+
+
+def base_stage(run: Run, start: str | None) -> Run:
+    """The stage to begin with: `start`, or the last one that was finished, or the run itself.
+
+    Raises UsageError where there is no such stage of this run, RunError for a stage given as a run.
+    """
+    if "of_run" in run.info:
+        raise RunError(f"{run.folder} is a stage; give its run, and the stage by --from")
+    own = identity(run)
+    found = [Run.load(file.parent) for file in (run.folder / "stages").glob("*/run.json")]
+    stages = {stage.folder.name: stage for stage in found if stage.info.get("of_run") == own}
+    if start is None and stages:
+        return max(stages.values(), key=lambda stage: stage.info["finished"])
+    if start in stages:
+        return stages[start]
+    if start not in (None, FIRST):
+        names = ", ".join([FIRST, *sorted(stages)])
+        raise UsageError(f"{run.folder} has no stage {start!r} of its own; it has {names}")
+    return run
+
+
+def run_dataset(run: Run) -> Dataset:
+    """The pictures of a run, with their splits. Raises RunError, or DatasetError where none validate."""
+    root = Path(run.info["dataset"]["root"])
+    if not root.is_dir():
+        raise DatasetError(
+            f"{root}, where the pictures of {run.folder} were, is not there any more"
+        )
+    dataset = Dataset.from_csv(run.folder / "dataset.csv", root=root)
+    if list(dataset.classes) != list(run.classes):
+        raise RunError(f"{run.folder}/dataset.csv does not fit its run. Train again.")
+    if not len(dataset.rows_of("valid")):
+        raise DatasetError(
+            f"{run.folder} has no validation pictures to measure by; train with --valid 0.2 first"
+        )
+    _check_pictures(run, dataset)
+    return dataset
+
+
+def _check_pictures(run: Run, dataset: Dataset) -> None:
+    """Raises DatasetError where a picture is not what the run was trained on."""
+    with (run.folder / "dataset.csv").open(newline="", errors="surrogateescape") as file:
+        wanted = {row["path"]: row["sha256"] for row in csv.DictReader(file)}
+    found = sha256_of_files(dataset.root, dataset.paths)
+    changed = [
+        path for path, sha256 in zip(dataset.paths, found, strict=True) if wanted[path] != sha256
+    ]
+    if changed:
+        raise DatasetError(
+            f"{len(changed)} pictures in {dataset.root} have changed or are gone since "
+            f"{run.folder} was trained, {changed[0]} among them. Train again, then fine-tune."
+        )
+
+
+def held_out(dataset: Dataset) -> Dataset:
+    """The pictures that nothing is trained on, with all classes of the run."""
+    rows = dataset.table[dataset.table["split"] != "train"][list(COLUMNS)]
+    chosen = Dataset.from_rows(dataset.root, [tuple(row) for row in rows.itertuples(index=False)])
+    return replace(chosen, classes=dataset.classes)
+
+
+def write_stage(
+    folder: Path,
+    run: Run,
+    base: Run,
+    dataset: Dataset,
+    probe: Probe,
+    probabilities: NDArray[np.float32],
+    history: Sequence[Epoch],
+    facts: dict[str, Any],
+) -> Run:
+    """Measure a stage, explain it, and write it; it is finished then.
+
+    `probabilities` float32 (N, K) are those of `held_out(dataset)`, in its order. `facts` go into its
+    run.json, over those of the run: what differs, such as the backbone.
+    """
+    part = held_out(dataset)
+    metrics = held_out_metrics(part, probabilities)
+    outcome = _outcome(folder.name, part, probabilities, metrics)
+    before = _before(base, part)
+    findings = (
+        explain(history, before, outcome, classes=run.classes) if before else explain(history)
+    )
+    info = {
+        **run.info, "stage": folder.name, "of_run": identity(run),
+        "from": base.info.get("stage", FIRST), "depth": base.info.get("depth", 0) + 1,
+        "finished": time.time(), "metrics": {name: m.to_json() for name, m in metrics.items()},
+        "notes": [*run.notes, *(f"{finding}".rstrip(".") for finding in findings)], **facts,
+    }  # fmt: skip
+    tables = run_tables(part, probabilities)
+    whole = dataset.table[list(COLUMNS)].itertuples(index=False)
+    rows = [[getattr(row, name) for name in _FIELDS] for row in history]
+    tables |= {"dataset.csv": (COLUMNS, whole), "history.csv": (_FIELDS, rows)}
+    return write_run(folder, info, probe, tables)
+
+
+def _outcome(
+    name: str, dataset: Dataset, probabilities: NDArray[np.float32], metrics: dict[str, Metrics]
+) -> StageOutcome:
+    rows = dataset.rows_of("valid")
+    correct = probabilities[rows].argmax(axis=1) == dataset.targets[rows]
+    return StageOutcome(name, correct, metrics["valid"].log_loss)
+
+
+def _before(base: Run, dataset: Dataset) -> StageOutcome | None:
+    """What the stage before said of the same validation pictures, by its own predictions."""
+    predicted = {row[0]: row[3] == row[2] for row in base.predictions() if row[1] == "valid"}
+    paths = [dataset.paths[row] for row in dataset.rows_of("valid")]
+    if any(path not in predicted for path in paths):
+        return None
+    correct = np.asarray([predicted[path] for path in paths], bool)
+    name = base.info.get("stage", FIRST)
+    return StageOutcome(name, correct, base.metrics["valid"].log_loss)
