@@ -36,11 +36,12 @@ docs: $(VENV)/.train $(VENV)/.docs
 	$(VENV)/bin/python docs/generate_cli_page.py --check
 	$(VENV)/bin/mkdocs build --strict --quiet --site-dir site
 
-bench: $(VENV)/.train $(VENV)/.openvino peers
+bench: $(VENV)/.finetune $(VENV)/.openvino peers
 	$(VENV)/bin/python benchmarks/embed.py
 	$(VENV)/bin/python benchmarks/embed.py --runtime openvino
 	$(VENV)/bin/python benchmarks/accuracy.py
 	$(VENV)/bin/python benchmarks/gather.py
+	$(VENV)/bin/python benchmarks/vs_fastai.py --pictures 950
 
 peers: $(PEERS)/.installed
 
@@ -59,6 +60,10 @@ $(VENV)/.openvino: pyproject.toml | $(VENV)/.train
 	$(PIP) --editable '.[train,openvino]'
 	touch $@
 
+$(VENV)/.finetune: pyproject.toml | $(VENV)/.train
+	$(PIP) --editable '.[finetune]'
+	touch $@
+
 $(VENV)/.tests $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
 	$(PIP) --group $*
 	touch $@
@@ -66,5 +71,6 @@ $(VENV)/.tests $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: pyproject.toml | $(VENV)
 # torch, torchvision and timm are asked for together and unpinned, so that pip finds a matching set.
 $(PEERS)/.installed:
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check torch torchvision timm fastai img2dataset
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		torch torchvision timm fastai scikit-learn img2dataset
 	touch $@

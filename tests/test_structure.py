@@ -10,7 +10,7 @@ import tellapart
 from tellapart.errors import MissingExtra
 
 SOURCE = Path(tellapart.__file__).parent
-FLOORS = ["errors", "data", "model", "evaluation", "training", "finetuning", "ship", "cli"]
+FLOORS = ["errors", "data", "model", "evaluation", "training", "ship", "finetuning", "cli"]
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 

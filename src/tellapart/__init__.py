@@ -14,10 +14,13 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "BACKBONES": "tellapart.model.embedded",
+    "BackboneEntry": "tellapart.model.catalogue",
     "Dataset": "tellapart.data.dataset",
     "FinetuneOptions": "tellapart.finetuning.finetune",
     "Gathered": "tellapart.data.gather.gather",
+    "Learner": "tellapart.finetuning.learner",
     "Metrics": "tellapart.evaluation.metrics",
+    "OneCycle": "tellapart.finetuning.one_cycle",
     "Prediction": "tellapart.ship.predictor",
     "Predictor": "tellapart.ship.predictor",
     "PreprocessSpec": "tellapart.model.preprocess",
@@ -25,10 +28,12 @@ _PLACES = {
     "Run": "tellapart.training.run",
     "TellapartError": "tellapart.errors",
     "TrainOptions": "tellapart.training.train",
+    "Transforms": "tellapart.finetuning.augment",
     "draw_gallery": "tellapart.data.gallery",
     "evaluate": "tellapart.evaluation.metrics",
     "finetune": "tellapart.finetuning.finetune",
     "gather": "tellapart.data.gather.gather",
+    "list_backbones": "tellapart.model.catalogue",
     "lr_find": "tellapart.finetuning.lr_find",
     "load": "tellapart.ship.predictor",
     "open_dataset": "tellapart.training.train",
@@ -39,10 +44,13 @@ _PLACES = {
 
 __all__ = [
     "BACKBONES",
+    "BackboneEntry",
     "Dataset",
     "FinetuneOptions",
     "Gathered",
+    "Learner",
     "Metrics",
+    "OneCycle",
     "Prediction",
     "Predictor",
     "PreprocessSpec",
@@ -50,10 +58,12 @@ __all__ = [
     "Run",
     "TellapartError",
     "TrainOptions",
+    "Transforms",
     "draw_gallery",
     "evaluate",
     "finetune",
     "gather",
+    "list_backbones",
     "load",
     "lr_find",
     "open_dataset",
@@ -71,8 +81,12 @@ if TYPE_CHECKING:
     from tellapart.data.receipt import Receipt
     from tellapart.errors import TellapartError
     from tellapart.evaluation.metrics import Metrics, evaluate
+    from tellapart.finetuning.augment import Transforms
     from tellapart.finetuning.finetune import FinetuneOptions, finetune
+    from tellapart.finetuning.learner import Learner
     from tellapart.finetuning.lr_find import lr_find
+    from tellapart.finetuning.one_cycle import OneCycle
+    from tellapart.model.catalogue import BackboneEntry, list_backbones
     from tellapart.model.embedded import BACKBONES
     from tellapart.model.preprocess import PreprocessSpec
     from tellapart.ship.predictor import Prediction, Predictor, load

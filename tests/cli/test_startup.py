@@ -19,6 +19,7 @@ HEAVY = {
     "torch",
     "openvino",
     "aiohttp",
+    "timm",
 }
 
 
@@ -42,6 +43,7 @@ def loaded_by(code: str) -> set[str]:
         "from tellapart.cli.main import app\ntry: app(['--help'])\nexcept SystemExit: pass",
         "from tellapart.cli.main import app\ntry: app(['train', '--help'])\nexcept SystemExit: pass",
         "from tellapart.cli.main import app\ntry: app(['gather', '--help'])\nexcept SystemExit: pass",
+        "from tellapart.cli.main import app\ntry: app(['backbones', '--help'])\nexcept SystemExit: pass",
     ],
 )
 def test_nothing_heavy_is_loaded(code):
@@ -106,6 +108,7 @@ def test_every_command_shows_examples():
         "gather",
         "verify",
         "train",
+        "backbones",
         "lr-find",
         "finetune",
         "predict",

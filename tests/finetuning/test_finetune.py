@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -223,7 +224,10 @@ def test_a_checkpoint_brings_everything_back(tmp_path):
 
 
 def test_wrong_use(run, data, tmp_path):
-    for wrong in ({"epochs": 0}, {"batch": 1}, {"lr": "fast"}, {"label_smoothing": 1.0}):
+    for wrong in (
+        {"epochs": 0}, {"batch": 1}, {"lr": "fast"}, {"label_smoothing": 1.0}, {"accumulate": 0},
+        {"mixup": -0.1}, {"cutmix": float("nan")}, {"ema": 1.0}, {"patience": -1},
+    ):  # fmt: skip
         with pytest.raises(UsageError):
             tellapart.FinetuneOptions(**wrong)
     with pytest.raises(UsageError):
@@ -257,10 +261,17 @@ def test_the_command(fresh):
     assert table[1].split()[0] == "0"
     assert "of 12" in table[1]
     assert "stage-2" in done.stderr
-    shown = subprocess.run(
-        [*command, *options, "--json", "--name", "x"], capture_output=True, text=True
-    )
-    assert json.loads(shown.stdout)["stage"] == "x"
+    dials = "--accumulate 2 --mixup 0.2 --cutmix 1 --ema 0.5 --patience 1 --json --name x"
+    events, has_tensorboard = fresh.folder.parent / "events", find_spec("tensorboard") is not None
+    if has_tensorboard:
+        dials += f" --tensorboard {events}"
+    shown = subprocess.run([*command, *options, *dials.split()], capture_output=True, text=True)
+    found = json.loads(shown.stdout)
+    assert found["stage"] == "x"
+    kept = {name: found["finetune"][name] for name in ("accumulate", "mixup", "cutmix", "ema")}
+    assert kept == {"accumulate": 2, "mixup": 0.2, "cutmix": 1.0, "ema": 0.5}
+    assert any("4 training pictures that were set aside" in note for note in found["notes"])
+    assert has_tensorboard == any(events.glob("x/events.*"))
 
 
 def test_the_rate_finder_leaves_everything_as_it_was(fresh, monkeypatch):

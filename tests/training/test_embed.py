@@ -1,5 +1,7 @@
 """From files to vectors: each picture once, whatever else happens."""
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tellapart.data.images import decode
-from tellapart.errors import UsageError
+from tellapart.errors import DatasetError, UsageError
 from tellapart.model.backbones import open_backbone
 from tellapart.model.preprocess import PreprocessSpec
 from tellapart.training.embed import Embedder, embed
@@ -125,3 +127,74 @@ def test_half_precision_at_rest_changes_no_feature_by_much(embedder):
     exact = embedder.network_output(content, "noise")
     kept = embedder.vector(content, "noise")
     assert np.abs(kept - exact).max() <= 5e-4 * np.abs(exact).max()
+
+
+def test_many_vectors_lie_in_a_file_and_are_the_same(pictures, embedder, tmp_path, monkeypatch):
+    root, names = pictures
+    small = embed(root, names, embedder, cache=tmp_path / "a")
+    monkeypatch.setattr("tellapart.data.scratch_array.MOST_IN_MEMORY", 10_000)
+    large = embed(root, names, embedder, cache=tmp_path / "b")
+    known = embed(root, names, embedder, cache=tmp_path / "b")
+    assert str(tmp_path / "b") in Path("/proc/self/maps").read_text()
+    assert {path.name.split("-")[0] for path in (tmp_path / "b").iterdir()} == {"features.sqlite"}
+    for features in (large, known):
+        assert features.values.tobytes() == small.values.tobytes()
+        assert features.sha256 == small.sha256
+        assert features.failures == small.failures
+    assert (large.computed, known.computed) == (6, 0)
+
+
+def test_without_room_for_many_vectors_the_next_step_is_told(
+    pictures, embedder, tmp_path, monkeypatch
+):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tellapart.data.scratch_array.MOST_IN_MEMORY", 10_000)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(DatasetError, match=r"No space left.*Free some space.*TELLAPART_CACHE"):
+        embed(*pictures, embedder, cache=tmp_path / "cache")
+
+
+class Mirrored:
+    """A view that mirrors pictures, or shades them by their hash."""
+
+    def __init__(self, key="mirrored", shaded=False):
+        self.key, self.shaded = key, shaded
+
+    def pixels(self, image, preprocess, sha256):
+        shade = int(sha256[:2], 16) / 256 if self.shaded else 0.0
+        return np.ascontiguousarray(preprocess.apply(image)[..., ::-1]) + np.float32(shade)
+
+
+def test_a_view_has_a_cache_of_its_own(pictures, embedder, tmp_path):
+    root, _ = pictures
+    names = [f"{i}.png" for i in range(3)]
+    looking = embedder.seen_as(Mirrored())
+    counts = [
+        embed(root, names, seen, cache=tmp_path / "cache").computed
+        for seen in (embedder, looking, looking, embedder.seen_as(Mirrored("other")), embedder)
+    ]
+    assert counts == [3, 3, 0, 3, 0]
+    assert looking.space == embedder.seen_as(Mirrored()).space
+    assert len({embedder.space, looking.space, embedder.seen_as(Mirrored("other")).space}) == 3
+
+
+def test_what_is_seen_in_a_view_is_what_the_view_shows(pictures, embedder, tmp_path):
+    root, _ = pictures
+    Image.open(root / "2.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(root / "turned.png")
+    looking = embedder.seen_as(Mirrored())
+    seen = embed(root, ["2.png", "turned.png"], looking, cache=tmp_path / "cache").values
+    plain = embed(root, ["turned.png", "2.png"], embedder, cache=tmp_path / "cache").values
+    np.testing.assert_allclose(seen, plain, atol=2e-2 * np.abs(plain).max())
+    assert np.abs(seen[0] - plain[1]).max() > 5 * np.abs(seen - plain).max()
+
+
+def test_a_view_knows_a_picture_by_its_bytes(pictures, embedder, tmp_path):
+    """What is random in a view comes from the hash, so copies look alike, wherever they lie."""
+    root, _ = pictures
+    shaded = embedder.seen_as(Mirrored("shaded", shaded=True))
+    values = embed(root, ["0.png", "copy.png"], shaded, cache=tmp_path / "cache").values
+    np.testing.assert_array_equal(values[0], values[1])
+    content = (root / "0.png").read_bytes()
+    np.testing.assert_array_equal(shaded.vector(content, "0.png"), values[0])

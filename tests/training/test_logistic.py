@@ -7,7 +7,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tellapart.training.logistic import softmax, solve
-from tellapart.training.probe import balanced_weights, fit_probe
+from tellapart.training.probe import Probe, balanced_weights, fit_probe
 
 
 def blobs(n=240, d=30, classes=3, noise=2.0, seed=0):
@@ -137,3 +137,79 @@ def test_constant_features_are_harmless():
     assert np.isfinite(fit.probe.probabilities(x)).all()
     assert np.isfinite(fit.out_of_fold).all()
     np.testing.assert_allclose(fit.out_of_fold.sum(1), 1, atol=1e-5)
+
+
+def noise(n, d, seed):
+    return np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
+
+
+def test_views_of_a_held_out_picture_never_train_it():
+    """A view that says whose it is, and so the label: outside its fold that is worth nothing."""
+    n = 60
+    labels = np.random.default_rng(0).permutation(np.arange(n) % 2).astype(np.intp)
+    plain = noise(n, 4 + n, 1)
+    plain[:, 4:] = 3 * np.eye(n, dtype=np.float32)
+    fit = fit_probe(plain, labels, 2, np.arange(n) % 5, {"all": 4 + n}, views=[plain, plain])
+    assert fit.out_of_fold.shape == (n, 2)
+    assert (fit.probe.probabilities(plain).argmax(1) == labels).all()
+    right = (fit.out_of_fold.argmax(1) == labels).sum()
+    assert right <= 40  # by chance 30, with a deviation of 3.9
+
+
+def test_views_train_the_probe():
+    """The plain pictures show nothing of what tells the classes apart in the view."""
+    n = 60
+    labels = (np.arange(n) % 2).astype(np.intp)
+    plain, shown = noise(n, 5, 0), noise(n, 5, 1)
+    plain[:, 0] = 0
+    shown[:, 0] += 8 * labels - 4
+    folds = np.arange(n) // 2 % 5
+    without = fit_probe(plain, labels, 2, folds, {"all": 5})
+    with_view = fit_probe(plain, labels, 2, folds, {"all": 5}, views=[shown])
+    assert (without.probe.probabilities(shown).argmax(1) == labels).mean() < 0.75
+    assert (with_view.probe.probabilities(shown).argmax(1) == labels).mean() > 0.95
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_only_plain_pictures_are_scored(balanced):
+    """In the views nothing can be seen; they cost the fit little, and would cost the score much."""
+    n = 80
+    labels = (np.arange(n) % 2).astype(np.intp)
+    plain = noise(n, 6, 0)
+    plain[:, 0] += 10 * labels - 5
+    blank = np.zeros_like(plain)
+    fit = fit_probe(
+        plain, labels, 2, np.arange(n) // 2 % 5, {"all": 6}, views=[blank] * 3, balanced=balanced
+    )
+    own = fit.out_of_fold[np.arange(n), labels]
+    assert fit.chosen.log_loss == pytest.approx(-np.log(own).mean(), abs=1e-3)
+    assert fit.chosen.log_loss == min(c.log_loss for c in fit.candidates) < 0.2
+    assert all(c.errors <= 2 for c in fit.candidates)
+
+
+def test_a_probe_with_views_that_say_the_same_is_the_probe_without():
+    """Each picture thrice is each picture once: loss and penalty grow alike, at 3 times the strength."""
+    x, labels = blobs(n=150)
+    folds = np.arange(150) // 3 % 5
+    once = fit_probe(x, labels, 3, folds, {"all": 30})
+    thrice = fit_probe(x, labels, 3, folds, {"all": 30}, views=[x, x])
+    losses = {c.strength: c.log_loss for c in once.candidates}
+    compared = [c for c in thrice.candidates if c.strength / 3 in losses or c.strength == 30.0]
+    assert compared
+    for c in compared:
+        assert c.log_loss == pytest.approx(losses[{30.0: 10.0, 300.0: 100.0}[c.strength]], abs=2e-3)
+
+
+def test_a_hidden_layer_is_computed_as_it_is_said():
+    rng = np.random.default_rng(0)
+    mean, std, first, shift, last, bias = (
+        rng.normal(size=shape).astype(np.float32)
+        for shape in ((4,), (4,), (4, 6), (6,), (6, 3), (3,))
+    )
+    probe = Probe("all", mean, np.abs(std) + 1, last, bias, first, shift)
+    x = rng.normal(size=(5, 9)).astype(np.float32)
+    units = np.maximum((x[:, :4] - mean) / (np.abs(std) + 1) @ first + shift, 0)
+    np.testing.assert_allclose(probe.logits(x), units @ last + bias, rtol=1e-5)
+    np.testing.assert_allclose(probe.probabilities(x).sum(axis=1), 1, rtol=1e-6)
+    flat = Probe("all", mean, np.abs(std) + 1, last[:4], bias)
+    assert set(probe.arrays) - set(flat.arrays) == {"hidden_weights", "hidden_bias"}

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tellapart.errors import RunError
+from tellapart.model.backbones import open_backbone
 from tellapart.training.probe import Probe
-from tellapart.training.run import Run, claim_folder, write_run
+from tellapart.training.run import Run, claim_folder, export_run, write_run
 
 CONFIG = {"data": "/pictures", "seed": 0}
 INFO = {
@@ -95,3 +96,71 @@ def test_what_is_no_run_says_so(tmp_path):
     (tmp_path / "probe.safetensors").write_bytes(b"\x80\x04cut")
     with pytest.raises(RunError, match=r"probe\.safetensors"):
         _ = Run.load(tmp_path).probe
+
+
+def hidden_probe():
+    rng = np.random.default_rng(1)
+    arrays = [rng.normal(size=s).astype(np.float32) for s in ((3,), (7, 2), (2,), (3, 7), (7,))]
+    return Probe("all", arrays[0], np.ones(3, np.float32), *arrays[1:])
+
+
+def test_a_hidden_layer_comes_back(tmp_path):
+    write_run(tmp_path, INFO, hidden_probe(), {})
+    x = np.random.default_rng(2).normal(size=(4, 5)).astype(np.float32)
+    found = Run.load(tmp_path).probe
+    np.testing.assert_array_equal(found.logits(x), hidden_probe().logits(x))
+    assert found.hidden_weights.shape == (3, 7)
+
+
+def test_a_table_of_epochs_goes_where_the_new_training_has_none(tmp_path):
+    claim_folder(tmp_path, CONFIG)
+    write_run(tmp_path, INFO, probe(), {"history.csv": (["epoch"], [[0]])})
+    assert (tmp_path / "history.csv").exists()
+    write_run(tmp_path, INFO, probe(), {})
+    assert not (tmp_path / "history.csv").exists()
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A run of an embedded network, and what its folder holds beside."""
+    backbone = open_backbone("tf_efficientnet_lite0")
+    facts = {"name": backbone.info.name, "graph_sha256": backbone.graph_hash}
+    folder = tmp_path / "run"
+    claim_folder(folder, CONFIG)
+    (folder / "stages").mkdir()
+    (folder / "notes.txt").write_text("mine")
+    info = {**INFO, "backbone": facts, "options": {"weights": None}}
+    return write_run(folder, info, probe(), {"history.csv": (["epoch"], [[0]])})
+
+
+def test_an_exported_run_has_its_network_with_it(trained, tmp_path, monkeypatch):
+    export_run(trained, tmp_path / "a" / "copy")
+    copy = Run.load(tmp_path / "a" / "copy")
+    assert {path.name for path in copy.folder.iterdir()} == {
+        "config.json", "history.csv", "probe.safetensors", "network.onnx", "run.json",
+    }  # fmt: skip
+    original = trained.backbone()
+    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "empty"))
+    backbone = copy.backbone()
+    assert backbone.graph == original.graph
+    assert backbone.layout == original.layout
+    assert backbone.info.preprocess == original.info.preprocess
+    assert not (tmp_path / "empty").exists()
+    assert {**copy.info, "backbone": None} == {**trained.info, "backbone": None}
+
+
+def test_an_exported_run_can_be_exported(trained, tmp_path):
+    once = export_run(trained, tmp_path / "once")
+    twice = export_run(Run.load(once.folder), tmp_path / "twice")
+    assert twice.backbone().graph == trained.backbone().graph
+
+
+def test_an_export_replaces_nothing(trained, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "holiday.jpg").write_bytes(b"precious")
+    (tmp_path / "file").write_bytes(b"precious")
+    for place in (tmp_path / "photos", tmp_path / "file", trained.folder):
+        with pytest.raises(RunError, match="choose another folder"):
+            export_run(trained, place)
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["holiday.jpg"]
+    assert (tmp_path / "file").read_bytes() == b"precious"

@@ -26,7 +26,10 @@ def finetune(
     unfreeze: Annotated[
         str, typer.Option(help="How many layer groups learn: all, last or a number.")
     ] = "all",
-    batch: Annotated[int, typer.Option(min=2, help="Pictures in a step.")] = 32,
+    batch: Annotated[int, typer.Option(min=2, help="Pictures at a time.")] = 32,
+    accumulate: Annotated[
+        int, typer.Option(min=1, help="How many batches make one step, where memory is small.")
+    ] = 1,
     start: Annotated[
         str | None, typer.Option("--from", help="Begin with this stage; stage-1 is the run itself.")
     ] = None,
@@ -39,6 +42,34 @@ def finetune(
     max_warp: Annotated[float, typer.Option(help="How much their perspective changes.")] = 0.2,
     max_lighting: Annotated[float, typer.Option(help="How much brightness and contrast do.")] = 0.2,
     label_smoothing: Annotated[float, typer.Option(help="0 for none.")] = 0.0,
+    mixup: Annotated[
+        float, typer.Option(help="Blend pictures in pairs: the alpha, such as 0.2; 0 for never.")
+    ] = 0.0,
+    cutmix: Annotated[
+        float, typer.Option(help="Paste a part of one into another: the alpha, such as 1.")
+    ] = 0.0,
+    ema: Annotated[
+        float, typer.Option(help="Average the weights with this decay, such as 0.99; 0 for none.")
+    ] = 0.0,
+    patience: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Set a tenth of the training pictures aside, end after so many epochs without a lower "
+            "loss on them, and keep the best epoch; 0 for never.",
+        ),
+    ] = 0,
+    views: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="In how many changed views of a picture the frozen layers see it, where a part learns; "
+            "0 for another one in each epoch.",
+        ),
+    ] = 4,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Write losses and rates for TensorBoard into this folder.")
+    ] = None,
     seed: Seed = 0,
     workers: Workers = None,
     json: Json = False,
@@ -64,7 +95,10 @@ def finetune(
     from tellapart.finetuning.finetune import finetune as finetune_run
 
     transforms = Transforms(not no_flip, False, max_rotate, max_zoom, max_lighting, max_warp)
-    options = FinetuneOptions(epochs, lr, unfreeze, batch, transforms, label_smoothing, seed=seed)
+    options = FinetuneOptions(
+        epochs, lr, unfreeze, batch, transforms, label_smoothing, seed=seed, accumulate=accumulate,
+        mixup=mixup, cutmix=cutmix, ema=ema, patience=patience, views=views,
+    )  # fmt: skip
     show = not json and not quiet
     if show:
         typer.echo("  ".join(f"{title:>10}" for title in _HEADER))
@@ -72,6 +106,7 @@ def finetune(
         stage = finetune_run(
             run, options, start=start, name=name, workers=workers or cpu_count(),
             progress=progress, on_epoch=_print_row if show else lambda row: None,
+            on_note=(lambda note: None) if quiet else say, tensorboard=tensorboard,
         )  # fmt: skip
     if json:
         from json import dumps

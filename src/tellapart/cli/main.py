@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tellapart.cli.backbones import backbones
 from tellapart.cli.demo import demo
 from tellapart.cli.finetune import finetune
 from tellapart.cli.gallery import gallery
@@ -33,6 +34,7 @@ app.command(short_help="The main job in a minute, on drawn pictures.")(demo)
 app.command(short_help="Download pictures from lists of links.")(gather)
 app.command(short_help="Check the pictures of a folder.")(verify)
 app.command(short_help="Train a classifier and measure it.")(train)
+app.command(short_help="List the networks to train on.")(backbones)
 app.command("lr-find", short_help="Find a learning rate for finetune.")(lr_find)
 app.command(short_help="Unfreeze a run's network and train it on.")(finetune)
 app.command(short_help="Tell what new pictures show.")(predict)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["class_bars", "plain", "problem", "progress_bars", "say"]
+    from tellapart.finetuning.explanation import Epoch
+
+__all__ = ["class_bars", "plain", "problem", "progress_bars", "row_printer", "say"]
 
 _MOST_BARS = 12
 
@@ -45,6 +47,24 @@ def problem(text: str) -> None:
 
     message = Text("Error: ", style="bold red").append(plain(text), style="default")
     Console(stderr=True).print(message, soft_wrap=True)
+
+
+def row_printer(*, show: bool, metric: str = "error_rate") -> "Callable[[Epoch], None]":
+    """A callback that prints the table of a training, on standard output, row by row as they come."""
+    if not show:
+        return lambda row: None
+    from tellapart.finetuning.epoch_table import EpochTable, check_metric
+
+    table = EpochTable(check_metric(metric))
+
+    def print_row(row: "Epoch") -> None:
+        if not table.rows:
+            sys.stdout.write(table.header + "\n")
+        table.add(row)
+        sys.stdout.write(table.line(row) + "\n")
+        sys.stdout.flush()
+
+    return print_row
 
 
 @contextmanager

@@ -4,13 +4,31 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Backbone", "Conflicts", "Json", "MinSide", "Quiet", "Runtime", "Seed", "Workers"]
+__all__ = [
+    "Backbone",
+    "Conflicts",
+    "Json",
+    "MinSide",
+    "Preset",
+    "Quiet",
+    "Runtime",
+    "Seed",
+    "Workers",
+]
 
 Backbone = Annotated[
+    str | None,
+    typer.Option(
+        help="The pretrained network in the place of the preset's: tf_efficientnet_lite0, the larger "
+        "tf_efficientnet_lite2, or any of timm's by its name (converted once, with the extra "
+        "'finetune'); see tellapart backbones."
+    ),
+]
+Preset = Annotated[
     str,
     typer.Option(
-        help="The pretrained network: tf_efficientnet_lite0, the larger tf_efficientnet_lite2, or any "
-        "of timm's by its name (converted once, with the extra 'finetune')."
+        help="fast, balanced (a larger network) or best (a large one, downloaded once, with the extra "
+        "'finetune'). Sets the backbone and its size where they are not given."
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same answer.")]

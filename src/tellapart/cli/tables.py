@@ -1,8 +1,9 @@
 """Tables on the terminal, drawn from result values only."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -12,9 +13,10 @@ from tellapart.cli.messages import plain
 if TYPE_CHECKING:
     from tellapart.data.receipt import Receipt
     from tellapart.evaluation.metrics import Metrics
+    from tellapart.model.catalogue import BackboneEntry
     from tellapart.training.run import Run
 
-__all__ = ["print_metrics", "print_receipt", "print_run"]
+__all__ = ["print_backbones", "print_metrics", "print_receipt", "print_run"]
 
 _MOST_ROWS = 30
 _STATUSES = {
@@ -46,19 +48,50 @@ def print_run(run: "Run") -> None:
         console.print(Text("Most confused: " + "; ".join(pairs)))
     seconds = run.info["seconds"]
     stages = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items())
-    probe = run.info["probe"]
-    console.print(
-        Text(
-            f"Chosen by cross-validation: features {probe['features']!r}, "
-            f"penalty {probe['strength']:g} / n"
-        )
-    )
+    console.print(Text(_head_line(run.info["probe"])))
     console.print(Text(f"Seconds: {stages} ({run.info['computed']} pictures newly embedded)"))
+
+
+def _head_line(head: dict[str, Any]) -> str:
+    if head["recipe"] == "probe":
+        return (
+            f"Chosen by cross-validation: features {head['features']!r}, "
+            f"penalty {head['strength']:g} / n"
+        )
+    return (
+        f"One cycle of {head['epochs']} epochs at {head['lr']}, {head['head']} head, "
+        f"{1 + head['views']} views of each picture"
+    )
 
 
 def print_metrics(run: "Run") -> None:
     """The figures of each split, with their intervals."""
     Console(soft_wrap=False).print(_metrics_table(run.metrics))
+
+
+def print_backbones(entries: "Sequence[BackboneEntry]") -> None:
+    """A row for each backbone, and below what the presets stand for."""
+    from tellapart.model.presets import PRESETS
+
+    console = Console(soft_wrap=False)
+    table = _table("Backbones", ["name", "parameters", "px", "features"])
+    table.box, table.pad_edge = SIMPLE_HEAD, False  # names are long
+    for column in ("licence", "at hand"):
+        table.add_column(column)
+    for entry in entries:
+        table.add_row(
+            Text(plain(entry.name), overflow="fold"),
+            "–" if entry.parameters is None else f"{entry.parameters / 1e6:.1f} M",
+            "–" if entry.size is None else str(entry.size),
+            "–" if entry.dimensions is None else f"{entry.dimensions['final']:,}",
+            Text(plain(entry.licence)),
+            entry.at_hand or "",
+        )
+    console.print(table)
+    for entry in entries:
+        if entry.preset:
+            why = PRESETS[entry.preset].why
+            console.print(Text(f"--preset {entry.preset}: {entry.name}; {why}"))
 
 
 def print_receipt(receipt: "Receipt", what: str) -> None:

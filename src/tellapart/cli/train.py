@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tellapart.cli.messages import progress_bars, say
-from tellapart.cli.options import Backbone, Json, Quiet, Runtime, Seed, Workers
+from tellapart.cli.messages import progress_bars, row_printer, say
+from tellapart.cli.options import Backbone, Json, Preset, Quiet, Runtime, Seed, Workers
 
 if TYPE_CHECKING:
     from tellapart.training.run import Run
@@ -24,13 +24,15 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="The run folder; by default runs/NAME-OF-DATA.")
     ] = None,
-    backbone: Backbone = "tf_efficientnet_lite0",
+    preset: Preset = "fast",
+    backbone: Backbone = None,
     weights: Annotated[
         Path | None,
         typer.Option(help="A file of weights for it: .safetensors, or .pth with tensors alone."),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(help="Side in px that the network sees; its own by default.")
+        int | None,
+        typer.Option(help="Side in px that the network sees; by default the preset's or its own."),
     ] = None,
     fit: Annotated[
         str | None, typer.Option(help="How a picture becomes square: crop, pad or squish.")
@@ -46,6 +48,34 @@ def train(
     class_weight: Annotated[
         str, typer.Option(help="Make every class count the same: auto, balanced or none.")
     ] = "auto",
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="probe: solved to its optimum; one-cycle: in epochs; auto: both, and the better one "
+            "by cross-validation is kept. By default probe, with --epochs auto."
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Train the head in epochs, on cached features (extra finetune)."),
+    ] = None,
+    lr: Annotated[
+        str | None, typer.Option(help="The highest rate of one cycle; 2e-3 by default.")
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option(help="linear, or hidden: 512 units with batch norm and dropout.")
+    ] = None,
+    views: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="In how many augmented views the network sees each training picture, once; by default "
+            "1 for epochs, 0 for the probe (extra finetune).",
+        ),
+    ] = None,
+    no_flip: Annotated[
+        bool, typer.Option("--no-flip", help="Never mirror a picture in these views.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a run of other options or data.")
     ] = False,
@@ -68,17 +98,34 @@ def train(
 
         tellapart train cleaned.csv --valid 0.25 --seed 7
 
+        tellapart train photos --preset balanced
+
+        tellapart train photos --epochs 4 --no-flip
+
         tellapart train photos --backbone densenet169 --weights densenet169.safetensors
     """
     from tellapart.training.train import TrainOptions
     from tellapart.training.train import train as train_run
 
-    options = TrainOptions(
-        backbone, None if weights is None else str(weights), size, fit, valid, seed, class_weight, runtime,  # type: ignore[arg-type]
-        train_dir, valid_dir, test_dir,
+    said = {"backbone": backbone, "size": size}
+    options = TrainOptions.preset(
+        preset, **{name: value for name, value in said.items() if value is not None},
+        weights=None if weights is None else str(weights), fit=fit, valid=valid, seed=seed,
+        class_weight=class_weight, runtime=runtime,
+        train_dir=train_dir, valid_dir=valid_dir, test_dir=test_dir,
     )  # fmt: skip
+    chosen = None
+    if (recipe or "probe", epochs, lr, head, views or 0) != ("probe", None, None, None, 0):
+        from tellapart.finetuning.one_cycle import new_recipe
+
+        chosen = new_recipe(
+            recipe, epochs=epochs, lr=lr, head=head, views=views, no_flip=no_flip, seed=seed
+        )
     with progress_bars(quiet) as progress:
-        run = train_run(data, out, options, overwrite=overwrite, workers=workers, progress=progress)
+        run = train_run(
+            data, out, options, recipe=chosen, overwrite=overwrite, workers=workers,
+            progress=progress, on_epoch=row_printer(show=not json and not quiet),
+        )  # fmt: skip
     show_run(run, json=json, quiet=quiet)
     raise typer.Exit(3 if run.failures else 0)
 

@@ -5,16 +5,22 @@
 reflection. Whether a flip keeps the class is for the user to know; it does not for text or hands.
 """
 
+import threading
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
+import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
 from tellapart.errors import UsageError
+from tellapart.model.preprocess import PreprocessSpec
 
 __all__ = ["Transforms"]
 
+_GENERATOR = threading.Lock()  # torch has one for all threads
 _BILINEAR = v2.InterpolationMode.BILINEAR
 
 
@@ -53,6 +59,20 @@ class Transforms:
         """A changed picture, uint8 (3, S, S), of one; the randomness is torch's own."""
         changed: Tensor = _composed(self, pixels.shape[-1])(pixels)
         return changed
+
+    def network_input(self, image: Image.Image, preprocess: PreprocessSpec, seed: int) -> Tensor:
+        """What the network sees of a changed picture: float32 (3, S, S), the same for the same seed.
+
+        May be called from several threads; torch's own generator stays as it is.
+        """
+        square = np.array(preprocess.resize(image)).transpose(2, 0, 1)
+        pixels = torch.from_numpy(np.ascontiguousarray(square))
+        with _GENERATOR, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            changed = self(pixels)
+        mean = 255 * torch.tensor(preprocess.mean)[:, None, None]
+        std = 255 * torch.tensor(preprocess.std)[:, None, None]
+        return (changed.float() - mean) / std
 
 
 @cache

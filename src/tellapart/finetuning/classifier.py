@@ -1,11 +1,12 @@
-"""A network and a linear head on its features, which begins as the probe and becomes one again."""
+"""A network and a head on its features, which begins as the probe and becomes one again."""
 
+from collections.abc import Callable
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from tellapart.errors import UsageError
+from tellapart.finetuning.heads import Head
 from tellapart.finetuning.network import FeatureNetwork
 from tellapart.training.probe import Probe
 
@@ -15,39 +16,26 @@ Unfreeze = int | Literal["all", "last"]
 
 
 class Classifier(nn.Module):
-    """`pixels` float32 (B, 3, S, S) → logits float32 (B, K): features, standardised, times weights.
+    """`pixels` float32 (B, 3, S, S) → logits float32 (B, K): the network's features, and a head on them.
 
-    The probe's mean and deviation stay as they are; its weights and bias are trained.
+    The probe's mean and deviation stay as they are; its layers are trained. With a `replay`
+    features come from it in place of the network, and what goes in is not pixels (see `cut`).
     """
 
     def __init__(self, network: FeatureNetwork, probe: Probe) -> None:
         super().__init__()
         self.network = network
-        self.features = probe.features
-        self.register_buffer("feature_mean", torch.from_numpy(probe.mean.copy()))
-        self.register_buffer("feature_std", torch.from_numpy(probe.std.copy()))
-        width, classes = probe.weights.shape
-        self.head = nn.Linear(width, classes)
-        with torch.no_grad():
-            self.head.weight.copy_(torch.from_numpy(probe.weights.T.copy()))
-            self.head.bias.copy_(torch.from_numpy(probe.bias.copy()))
+        self.replay: Callable[[Tensor], Tensor] | None = None
+        self.head = Head.of(probe)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        features = self.network(pixels)[:, : self.head.in_features].float()
-        standard = (features - self.feature_mean) / self.feature_std
-        logits: Tensor = self.head(standard)
+        seen = self.network(pixels) if self.replay is None else self.replay(pixels)
+        logits: Tensor = self.head(seen)
         return logits
 
     def probe(self) -> Probe:
         """The head as a probe on the features of the network as it is now."""
-
-        def array(tensor: Tensor) -> "torch.Tensor":
-            return tensor.detach().cpu().float().contiguous()
-
-        return Probe(
-            self.features, array(self.feature_mean).numpy(), array(self.feature_std).numpy(),
-            array(self.head.weight.T).numpy(), array(self.head.bias).numpy(),
-        )  # fmt: skip
+        return self.head.probe()
 
     def unfreeze(self, what: Unfreeze) -> int:
         """Let the last `what` layer groups learn, and the head; how many groups that are.
@@ -70,11 +58,12 @@ class Classifier(nn.Module):
 
         Their statistics are those of a million pictures. Moved by batches of a few hundred they leave
         the head behind, which was fitted to what they were; their scale and shift learn all the same.
+        In a frozen block nothing is dropped at random, so what it makes of a picture stays the same.
         """
         super().train(mode)
         for module in self.network.modules():
-            own = list(module.parameters(recurse=False))
-            frozen = own and not any(parameter.requires_grad for parameter in own)
+            inside = list(module.parameters())
+            frozen = inside and not any(parameter.requires_grad for parameter in inside)
             if frozen or isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
         return self

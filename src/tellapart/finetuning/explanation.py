@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from tellapart.evaluation.metrics import wilson_interval
 from tellapart.evaluation.paired import exact_p_value, mcnemar
 
-__all__ = ["Epoch", "Explanation", "StageOutcome", "explain"]
+__all__ = ["FIELDS", "Epoch", "Explanation", "StageOutcome", "explain"]
+
+FIELDS = ("epoch", "train_loss", "valid_loss", "errors", "n", "seconds", "lr")
+"""What a file with the table holds of each row."""
 
 _SIGNIFICANT = 0.05
 _FEW_ERRORS = 5  # so few that a better network may well leave the count as it is

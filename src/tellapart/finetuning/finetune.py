@@ -5,7 +5,8 @@ head, and ends as an ONNX graph and a probe, so that all that is done with a run
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,23 +22,28 @@ from tellapart.finetuning.augment import Transforms
 from tellapart.finetuning.classifier import Classifier, Unfreeze
 from tellapart.finetuning.convert import as_backbone
 from tellapart.finetuning.explanation import Epoch
-from tellapart.finetuning.loop import LoopOptions, train_epochs
+from tellapart.finetuning.kept_activations import kept_below
+from tellapart.finetuning.loop import LoopOptions, Step, Trained, train_epochs
 from tellapart.finetuning.network import FeatureNetwork, load_network, tensors_hash
 from tellapart.finetuning.pictures import Pictures, seed_of
+from tellapart.finetuning.precision import keep_slow_layers_long
+from tellapart.finetuning.scalars import Scalars
 from tellapart.finetuning.schedule import Cycle, format_lr, layer_rates, one_cycle, parse_lr
+from tellapart.finetuning.set_aside import set_aside
 from tellapart.finetuning.stages import (
-    FIRST,
     base_stage,
+    claim_stage,
+    cycle_facts,
     held_out,
-    identity,
     run_dataset,
+    stage_config,
     stage_folder,
     write_stage,
 )
 from tellapart.model.backbone import Backbone
 from tellapart.training.embed import Embedder, Progress, embed
 from tellapart.training.probe import Probe, balanced_weights
-from tellapart.training.run import Run, claim_folder, read_config
+from tellapart.training.run import Run
 
 __all__ = [
     "FinetuneOptions",
@@ -47,12 +53,23 @@ __all__ = [
     "split_pictures",
 ]
 
+_HIGHEST_ALPHA = 100
+_UNCUT = "the frozen layers run in each epoch anew: {reason}"
+
 
 @dataclass(frozen=True)
 class FinetuneOptions:
     """How to fine-tune. `lr` as text: one rate, or `1e-5..1e-4`, geometric from stem to head.
 
     `unfreeze` says how many of the network's last layer groups learn: `all`, `last` or a number.
+    `accumulate` times `batch` pictures make one step of the optimiser, `batch` at a time. `mixup` and
+    `cutmix` are the alphas of each, from 0 (none) to 100; `ema` in [0, 1) is the decay of the weights'
+    moving average, 0 for none. With `patience` above 0 a tenth of the training pictures is set
+    aside, training ends after so many epochs without a lower loss on them, and the best epoch counts.
+    Where a part learns, the frozen layers run once for each of `views` changed views of a picture,
+    which take turns by epoch; with 0 they run in each epoch, each time on another view. The rates
+    rise from `lr / div` over a share of `pct_start` of the steps, by default as in fastai's
+    fine_tune. Raises UsageError.
     """
 
     epochs: int = 2
@@ -63,6 +80,14 @@ class FinetuneOptions:
     label_smoothing: float = 0.0
     weight_decay: float = 0.01
     seed: int = 0
+    accumulate: int = 1
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    ema: float = 0.0
+    patience: int = 0
+    views: int = 4
+    div: float = 5.0
+    pct_start: float = 0.3
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 2:
@@ -73,6 +98,17 @@ class FinetuneOptions:
             )
         if not 0 <= self.label_smoothing < 1:
             raise UsageError(f"label_smoothing is {self.label_smoothing}; expected 0 ≤ value < 1")
+        if self.accumulate < 1 or self.patience < 0:
+            raise UsageError(
+                f"accumulate {self.accumulate}, patience {self.patience}; expected 1 and 0 at least"
+            )
+        for name, alpha in (("mixup", self.mixup), ("cutmix", self.cutmix)):
+            if not 0 <= alpha <= _HIGHEST_ALPHA:
+                raise UsageError(f"{name} is {alpha}; expected an alpha from 0 to {_HIGHEST_ALPHA}")
+        if self.views < 0:
+            raise UsageError(f"views is {self.views}; expected 0 or more")
+        if not 0 <= self.ema < 1:
+            raise UsageError(f"ema is {self.ema}; expected a decay, 0 ≤ value < 1")
         parse_lr(self.lr)
         _ = self.groups
 
@@ -90,17 +126,23 @@ def finetune(
     run: Run | str | Path,
     options: FinetuneOptions | None = None,
     *,
-    start: str | None = None,
+    start: str | Run | None = None,
     name: str | None = None,
+    overwrite: bool = False,
     workers: int = 2,
     progress: Progress | None = None,
     on_epoch: Callable[[Epoch], None] = lambda row: None,
+    on_note: Callable[[str], None] = lambda note: None,
+    tensorboard: str | Path | None = None,
 ) -> Run:
     """Unfreeze the network of a run and train it on; gives the new stage, a run of its own.
 
     `start` names the stage to begin with: `stage-1` is the run itself; by default the last one. `name`
-    is the new one's, by default the next number. Killed or interrupted, the same call goes on and ends
-    with the same weights. `on_epoch` gets each row of the table when it is there.
+    is the new one's, by default the next number; `overwrite` replaces a stage of that name. Killed or
+    interrupted, the same call goes on and ends with the same weights; a finished stage is given as
+    it is. `on_epoch` gets each row of the table when it is there, `on_note` what happens meanwhile that
+    the user should know; it is among the stage's notes too. With a folder `tensorboard`, losses and
+    rates are written for TensorBoard below it, in a folder of the stage's name.
 
     Raises RunError, UsageError or DatasetError, each with the next step.
 
@@ -111,66 +153,138 @@ def finetune(
     base = base_stage(run, start)
     dataset = run_dataset(run)
     classifier = new_classifier(base, options)
-    config = {"of_run": identity(run), "from": base.info.get("stage", FIRST), **asdict(options)}
+    config = stage_config(run, base, asdict(options))
     folder = stage_folder(run, name, config)
+    parts = _parts(dataset, base, options)
+    scalars = None if tensorboard is None else Scalars(Path(tensorboard) / folder.name)
+    if finished := claim_stage(folder, config, overwrite=overwrite):
+        return finished
     checkpoint = folder / "checkpoint.safetensors"
-    finished = (folder / "run.json").exists()
-    if read_config(folder) == config:
-        if finished:
-            return Run.load(folder)
-    elif finished:
-        raise RunError(f"{folder} is a stage with other options or data; choose another --name")
-    else:
-        checkpoint.unlink(missing_ok=True)  # of other options
-    claim_folder(folder, config)
     began = time.monotonic()
-    history = _train(classifier, base, dataset, options, checkpoint, workers, progress, on_epoch)
+    loop = _loop_options(options, class_weights(base, dataset), workers)
+    listeners = _Listeners(progress, on_epoch, on_note, scalars)
+    trained = _train(classifier, parts, options, loop, checkpoint, listeners)
     backbone = _converted(classifier, run)
     write_atomically(folder / "network.safetensors", save(_weights(classifier)))
     write_atomically(folder / "network.onnx", backbone.graph)
     facts: dict[str, Any] = {
+        "probe": base.info["probe"],
         "backbone": _facts(run, backbone),
+        "cycle": cycle_facts(_cycle(options, classifier, parts.train)),
         "finetune": {**asdict(options), "lr": format_lr(parse_lr(options.lr))},
     }
     probabilities, facts["computed"] = _answers(classifier.probe(), backbone, run, dataset)
     facts["seconds"] = {"finetune": round(time.monotonic() - began, 3)}
+    noted = replace(run, info={**run.info, "notes": [*run.notes, *trained.notes]})
     stage = write_stage(
-        folder, run, base, dataset, classifier.probe(), probabilities, history, facts
+        folder, noted, base, dataset, classifier.probe(), probabilities, trained.history, facts
     )
     checkpoint.unlink(missing_ok=True)
     return stage
 
 
+@dataclass(frozen=True)
+class _Listeners:
+    """Who is told of a training as it goes on."""
+
+    progress: Progress | None
+    on_epoch: Callable[[Epoch], None]
+    on_note: Callable[[str], None]
+    scalars: Scalars | None
+
+    def step(self, step: Step) -> None:
+        if self.progress is not None:
+            self.progress("finetune", step.done, step.total)
+        if self.scalars is not None:
+            self.scalars.step(step)
+
+    def picture(self, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress("embed", done, total)
+
+    def epoch(self, row: Epoch) -> None:
+        if self.scalars is not None:
+            self.scalars.epoch(row)
+        self.on_epoch(row)
+
+    def close(self) -> None:
+        if self.scalars is not None:
+            self.scalars.close()
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The pictures to train on, to measure by, and those that decide when training ends."""
+
+    train: Pictures
+    valid: Pictures
+    aside: Pictures | None
+
+
 def _train(
     classifier: Classifier,
-    base: Run,
-    dataset: Dataset,
+    parts: _Parts,
     options: FinetuneOptions,
+    loop: LoopOptions,
     checkpoint: Path,
-    workers: int,
-    progress: Progress | None,
-    on_epoch: Callable[[Epoch], None],
-) -> list[Epoch]:
-    train = split_pictures(dataset, base, "train", options)
-    valid = split_pictures(dataset, base, "valid", options)
-    loop = LoopOptions(
+    listeners: _Listeners,
+) -> Trained:
+    cycle = _cycle(options, classifier, parts.train)
+    with (
+        closing(listeners),
+        _kept(classifier, parts, options, loop, checkpoint.parent, listeners) as (parts, notes),
+    ):
+        trained = train_epochs(
+            classifier, parts.train, parts.valid, cycle, loop, checkpoint, aside=parts.aside,
+            on_step=listeners.step, on_epoch=listeners.epoch, on_note=listeners.on_note,
+        )  # fmt: skip
+        return replace(trained, notes=[*notes, *trained.notes])
+
+
+@contextmanager
+def _kept(
+    classifier: Classifier,
+    parts: _Parts,
+    options: FinetuneOptions,
+    loop: LoopOptions,
+    folder: Path,
+    listeners: _Listeners,
+) -> Iterator[tuple[_Parts, list[str]]]:
+    """The pictures as the frozen layers see them, where some are frozen and some learn; and notes."""
+    learn = {parameter.requires_grad for parameter in classifier.network.parameters()}
+    if learn != {True, False} or not options.views:
+        yield parts, []
+        return
+    if options.mixup or options.cutmix:
+        yield parts, [_UNCUT.format(reason="they see pictures that are mixed in each step")]
+        return
+    names = [name for name in ("train", "valid", "aside") if getattr(parts, name) is not None]
+    with kept_below(
+        classifier, [getattr(parts, name) for name in names], loop.batch,
+        min(options.views, options.epochs), folder,
+        workers=loop.workers, on_picture=listeners.picture,
+    ) as kept:  # fmt: skip
+        notes = [_UNCUT.format(reason=kept.refusal)] if kept.refusal else []
+        for note in notes:
+            listeners.on_note(note)
+        yield replace(parts, **dict(zip(names, kept.pictures, strict=True))), notes
+
+
+def _loop_options(
+    options: FinetuneOptions, weights: tuple[float, ...] | None, workers: int
+) -> LoopOptions:
+    return LoopOptions(
         options.epochs, options.batch, options.weight_decay, options.label_smoothing,
-        class_weights=class_weights(base, dataset), workers=workers, seed=options.seed,
+        class_weights=weights, workers=workers, seed=options.seed, accumulate=options.accumulate,
+        mixup=options.mixup, cutmix=options.cutmix, ema=options.ema, patience=options.patience,
     )  # fmt: skip
-    cycle = _cycle(options, train.steps(options.batch), len(classifier.learning_groups()))
-
-    def on_step(done: int, total: int) -> None:
-        if progress is not None:
-            progress("finetune", done, total)
-
-    return train_epochs(
-        classifier, train, valid, cycle, loop, checkpoint, on_step=on_step, on_epoch=on_epoch
-    )
 
 
 def new_classifier(base: Run, options: FinetuneOptions) -> Classifier:
     """What a stage has learned so far, ready to learn on."""
-    classifier = Classifier(_network(base), base.probe)
+    network = _network(base)
+    keep_slow_layers_long(network.model)
+    classifier = Classifier(network, base.probe)
     classifier.unfreeze(options.groups)
     return classifier
 
@@ -192,10 +306,29 @@ def _network(base: Run) -> FeatureNetwork:
 
 def split_pictures(dataset: Dataset, base: Run, split: str, options: FinetuneOptions) -> Pictures:
     """The pictures of one split; those to train on are changed at random."""
-    rows = dataset.rows_of(split)
+    transforms = options.transforms if split == "train" else None
+    return _pictures(dataset, base, dataset.rows_of(split), options, transforms)
+
+
+def _parts(dataset: Dataset, base: Run, options: FinetuneOptions) -> _Parts:
+    train = split_pictures(dataset, base, "train", options)
+    valid = split_pictures(dataset, base, "valid", options)
+    if not options.patience:
+        return _Parts(train, valid, None)
+    rows, aside = set_aside(dataset, options.seed)
+    train = _pictures(dataset, base, rows, options, options.transforms)
+    return _Parts(train, valid, _pictures(dataset, base, aside, options, None))
+
+
+def _pictures(
+    dataset: Dataset,
+    base: Run,
+    rows: NDArray[np.intp],
+    options: FinetuneOptions,
+    transforms: Transforms | None,
+) -> Pictures:
     paths = [dataset.paths[row] for row in rows]
     targets = [int(target) for target in dataset.targets[rows]]
-    transforms = options.transforms if split == "train" else None
     seed = seed_of(options.seed, base.info.get("depth", 0))  # no stage repeats the one before
     return Pictures(dataset.root, paths, targets, base.preprocess, transforms, seed)
 
@@ -210,10 +343,10 @@ def class_weights(base: Run, dataset: Dataset) -> tuple[float, ...] | None:
     return tuple(float(weights[place]) for place in places)
 
 
-def _cycle(options: FinetuneOptions, steps: int, groups: int) -> Cycle:
-    """As fastai's fine_tune has it for the unfrozen part: div 5, pct_start 0.3."""
-    rates = layer_rates(parse_lr(options.lr), groups)
-    return one_cycle(steps * options.epochs, rates, div=5.0, pct_start=0.3)
+def _cycle(options: FinetuneOptions, classifier: Classifier, train: Pictures) -> Cycle:
+    rates = layer_rates(parse_lr(options.lr), len(classifier.learning_groups()))
+    steps = options.epochs * train.steps(options.batch * options.accumulate)
+    return one_cycle(steps, rates, div=options.div, pct_start=options.pct_start)
 
 
 def _converted(classifier: Classifier, run: Run) -> Backbone:

@@ -18,14 +18,18 @@ from tellapart.finetuning.finetune import (
     new_classifier,
     split_pictures,
 )
+from tellapart.finetuning.frozen import FrozenOptions, Vectors, head_optimizer, head_step
+from tellapart.finetuning.frozen_stage import frozen_data, new_head
+from tellapart.finetuning.heads import Head
 from tellapart.finetuning.loop import LoopOptions, new_optimizer, train_step
 from tellapart.finetuning.lr_finder import Suggestions, Sweep, suggest, sweep
+from tellapart.finetuning.one_cycle import OneCycle
 from tellapart.finetuning.pictures import Pictures, seed_of
 from tellapart.finetuning.stages import base_stage, run_dataset
 from tellapart.training.embed import Progress
 from tellapart.training.run import Run
 
-__all__ = ["lr_find"]
+__all__ = ["lr_find", "lr_find_frozen"]
 
 _EPOCHS_OF_A_RESTART = 1000  # so that no two restarts see the same order
 
@@ -34,7 +38,7 @@ def lr_find(
     run: Run | str | Path,
     options: FinetuneOptions | None = None,
     *,
-    start: str | None = None,
+    start: str | Run | None = None,
     lr_min: float = 1e-7,
     lr_max: float = 1.0,
     steps: int = 60,
@@ -65,6 +69,66 @@ def lr_find(
         stepper.on_step = lambda done: progress("lr_find", done, steps * restarts)
     found = sweep(stepper, lr_min=lr_min, lr_max=lr_max, steps=steps, restarts=restarts)
     return found, suggest(found)
+
+
+def lr_find_frozen(
+    run: Run | str | Path,
+    options: OneCycle | None = None,
+    *,
+    fresh: bool = False,
+    start: str | Run | None = None,
+    lr_min: float = 1e-7,
+    lr_max: float = 10.0,
+    steps: int = 100,
+    restarts: int = 5,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[Sweep, Suggestions]:
+    """The same for the head alone, on cached features: for `train_frozen`. A `fresh` head is untrained."""
+    run = run if isinstance(run, Run) else Run.load(run)
+    options = options or OneCycle()
+    base = base_stage(run, start)
+    data = frozen_data(run, base, run_dataset(run), options, workers=workers, progress=progress)
+    head = new_head(base, data, options, fresh=fresh)
+    found = sweep(
+        _HeadStepper(head, data.train, data.options),
+        lr_min=lr_min, lr_max=lr_max, steps=steps, restarts=restarts,
+    )  # fmt: skip
+    return found, suggest(found)
+
+
+class _HeadStepper:
+    """What `sweep` drives where the network is frozen."""
+
+    def __init__(self, head: Head, vectors: Vectors, options: FrozenOptions) -> None:
+        self._head, self._vectors, self._options = head, vectors, options
+
+    def begin(self, restart: int) -> None:
+        state = self._head.state_dict()
+        self._kept = {name: tensor.detach().clone() for name, tensor in state.items()}
+        self._optimizer = head_optimizer(self._head, self._options)
+        self._rows = self._endless(restart * _EPOCHS_OF_A_RESTART)
+        self._head.train()
+        self._random = torch.random.fork_rng(devices=[])
+        self._random.__enter__()
+        torch.manual_seed(seed_of(self._options.seed, restart, 4))
+
+    def step(self, lr: float) -> float:
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        return head_step(
+            self._head, self._optimizer, self._vectors, next(self._rows), self._options
+        )
+
+    def end(self) -> None:
+        self._random.__exit__(None, None, None)
+        self._head.load_state_dict(self._kept)
+        self._head.eval()
+
+    def _endless(self, epoch: int) -> Iterator[Tensor]:
+        while True:
+            yield from self._vectors.plan(self._options.batch, seed_of(self._options.seed, epoch))
+            epoch += 1
 
 
 class _Stepper:

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -43,7 +42,7 @@ class Pictures:
 
     def steps(self, batch: int) -> int:
         """Batches in an epoch; the last short one counts, but one picture alone joins the one before."""
-        return len(self._plan(batch, 0))
+        return len(self.plan(batch, 0))
 
     def batches(
         self, batch: int, epoch: int = 0, first: int = 0, workers: int = 0
@@ -54,13 +53,14 @@ class Pictures:
         """
         loader = DataLoader(
             _Epoch(self, epoch),
-            batch_sampler=self._plan(batch, epoch)[first:],
+            batch_sampler=self.plan(batch, epoch)[first:],
             num_workers=workers,
             worker_init_fn=_one_thread,
         )
         yield from loader
 
-    def _plan(self, batch: int, epoch: int) -> list[list[int]]:
+    def plan(self, batch: int, epoch: int) -> list[list[int]]:
+        """The places in `paths` of each batch's pictures."""
         count = len(self.paths)
         if self.transforms is None:
             order = list(range(count))
@@ -93,13 +93,8 @@ class _Epoch(Dataset[tuple[Tensor, int]]):
             ) from None
         if p.transforms is None:
             return torch.from_numpy(p.preprocess.apply(image)[0]), p.targets[place]
-        square = np.array(p.preprocess.resize(image)).transpose(2, 0, 1)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(p.seed, self._epoch, place))
-            changed = p.transforms(torch.from_numpy(np.ascontiguousarray(square)))
-        mean = 255 * torch.tensor(p.preprocess.mean)[:, None, None]
-        std = 255 * torch.tensor(p.preprocess.std)[:, None, None]
-        return (changed.float() - mean) / std, p.targets[place]
+        seed = seed_of(p.seed, self._epoch, place)
+        return p.transforms.network_input(image, p.preprocess, seed), p.targets[place]
 
 
 def _one_thread(_: int) -> None:

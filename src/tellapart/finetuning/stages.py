@@ -15,27 +15,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tellapart.data.atomic_file import write_atomically
 from tellapart.data.dataset import COLUMNS, Dataset
 from tellapart.data.hashing import sha256_of_files
 from tellapart.errors import DatasetError, RunError, UsageError
 from tellapart.evaluation.metrics import Metrics
-from tellapart.finetuning.explanation import Epoch, StageOutcome, explain
+from tellapart.finetuning.explanation import FIELDS, Epoch, StageOutcome, explain
+from tellapart.finetuning.schedule import Cycle
 from tellapart.training.probe import Probe
-from tellapart.training.run import Run, read_config, write_run
+from tellapart.training.run import Run, claim_folder, read_config, write_info, write_run
 from tellapart.training.train import held_out_metrics, run_tables
 
 __all__ = [
     "FIRST",
     "base_stage",
+    "claim_stage",
+    "copy_stage",
+    "cycle_facts",
     "held_out",
     "identity",
+    "read_history",
     "run_dataset",
+    "stage_config",
     "stage_folder",
     "write_stage",
 ]
 
 FIRST = "stage-1"
-_FIELDS = ("epoch", "train_loss", "valid_loss", "errors", "n", "seconds", "lr")
 
 
 def identity(run: Run) -> str:
@@ -49,12 +55,56 @@ def identity(run: Run) -> str:
     return digest.hexdigest()
 
 
+def stage_config(run: Run, base: Run, options: dict[str, Any]) -> dict[str, Any]:
+    """What tells one stage from another: where it begins, and how it goes on."""
+    origin = {"from": base.info.get("stage", FIRST), "from_identity": identity(base)}
+    return {"of_run": identity(run), **origin, **options}
+
+
+def claim_stage(folder: Path, config: dict[str, Any], *, overwrite: bool = False) -> Run | None:
+    """Make the folder this stage's, before anything is computed; the stage where it is finished.
+
+    A checkpoint in it is kept only if it is this stage's. Raises RunError where a finished stage of
+    another configuration is there, which `overwrite` replaces.
+    """
+    finished, same = (folder / "run.json").exists(), read_config(folder) == config
+    if finished and same:
+        return Run.load(folder)
+    if finished and not overwrite:
+        raise RunError(f"{folder} is a stage with other options or data; choose another --name")
+    if not same:
+        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    claim_folder(folder, config, overwrite=overwrite)
+    (folder / "run.json").unlink(missing_ok=True)
+    return None
+
+
+def copy_stage(run: Run, stage: Run, name: str) -> Run:
+    """A copy of a stage of this run, or of the run itself, under another name; replaces one of it."""
+    folder = stage_folder(run, name)
+    if name == stage.info.get("stage", FIRST) and (folder == stage.folder or not folder.exists()):
+        return stage
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.json").unlink(missing_ok=True)
+    for file in folder.iterdir():
+        if file.is_file() and not (stage.folder / file.name).exists():
+            file.unlink()
+    for file in sorted(stage.folder.iterdir()):
+        if file.is_file() and file.name != "run.json" and not file.name.startswith("."):
+            write_atomically(folder / file.name, file.read_bytes())
+    facts = {
+        "of_run": identity(run), "from": FIRST, "depth": 0, **stage.info, "stage": name,
+        "finished": time.time(),
+    }  # fmt: skip
+    return write_info(folder, facts)
+
+
 def stage_folder(run: Run, name: str | None, config: dict[str, Any] | None = None) -> Path:
     """Where a stage lies or is to lie: a named one, one of this configuration that was not finished,
     or the next free number."""
     stages = run.folder / "stages"
     if name is not None:
-        if name == FIRST or not name or name.startswith(".") or "/" in name or "\\" in name:
+        if not name or name.startswith(".") or "/" in name or "\\" in name:
             raise UsageError(f"a stage cannot be called {name!r}; use a name such as stage-2")
         return stages / name
     number = 2
@@ -65,13 +115,15 @@ def stage_folder(run: Run, name: str | None, config: dict[str, Any] | None = Non
     return folder
 
 
-def base_stage(run: Run, start: str | None) -> Run:
+def base_stage(run: Run, start: str | Run | None) -> Run:
     """The stage to begin with: `start`, or the last one that was finished, or the run itself.
 
     Raises UsageError where there is no such stage of this run, RunError for a stage given as a run.
     """
     if "of_run" in run.info:
         raise RunError(f"{run.folder} is a stage; give its run, and the stage by --from")
+    if isinstance(start, Run):
+        return start
     own = identity(run)
     found = [Run.load(file.parent) for file in (run.folder / "stages").glob("*/run.json")]
     stages = {stage.folder.name: stage for stage in found if stage.info.get("of_run") == own}
@@ -83,6 +135,28 @@ def base_stage(run: Run, start: str | None) -> Run:
         names = ", ".join([FIRST, *sorted(stages)])
         raise UsageError(f"{run.folder} has no stage {start!r} of its own; it has {names}")
     return run
+
+
+def cycle_facts(cycle: Cycle) -> dict[str, Any]:
+    """What run.json says of the rates: a row of them for each of at most 200 steps, evenly chosen."""
+    steps = len(cycle.lrs)
+    chosen = np.unique(np.linspace(0, steps - 1, min(steps, 200)).round().astype(int))
+    rates = cycle.lrs.reshape(steps, -1)[chosen]
+    return {
+        "step": chosen.tolist(),
+        "lr": rates.tolist(),
+        "momentum": cycle.momenta[chosen].tolist(),
+    }
+
+
+def read_history(stage: Run) -> list[Epoch]:
+    """The rows of a stage's table, as its history.csv has them; none where it was not trained in epochs."""
+    file = stage.folder / "history.csv"
+    if not file.exists():
+        return []
+    with file.open(newline="") as opened:
+        rows = [[float(row[name]) for name in FIELDS] for row in csv.DictReader(opened)]
+    return [Epoch(int(e), t, v, int(wrong), int(n), s, lr) for e, t, v, wrong, n, s, lr in rows]
 
 
 def run_dataset(run: Run) -> Dataset:
@@ -154,9 +228,10 @@ def write_stage(
         "notes": [*run.notes, *(f"{finding}".rstrip(".") for finding in findings)], **facts,
     }  # fmt: skip
     tables = run_tables(part, probabilities)
-    whole = dataset.table[list(COLUMNS)].itertuples(index=False)
-    rows = [[getattr(row, name) for name in _FIELDS] for row in history]
-    tables |= {"dataset.csv": (COLUMNS, whole), "history.csv": (_FIELDS, rows)}
+    with (run.folder / "dataset.csv").open(newline="", errors="surrogateescape") as file:
+        header, *pictures = csv.reader(file)
+    rows = [[getattr(row, name) for name in FIELDS] for row in history]
+    tables |= {"dataset.csv": (header, pictures), "history.csv": (FIELDS, rows)}
     return write_run(folder, info, probe, tables)
 
 
@@ -175,5 +250,6 @@ def _before(base: Run, dataset: Dataset) -> StageOutcome | None:
     if any(path not in predicted for path in paths):
         return None
     correct = np.asarray([predicted[path] for path in paths], bool)
-    name = base.info.get("stage", FIRST)
+    probe = base.info["probe"].get("recipe") == "probe"
+    name = base.info.get("stage", "the probe" if probe else FIRST)
     return StageOutcome(name, correct, base.metrics["valid"].log_loss)

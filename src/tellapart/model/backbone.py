@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from tellapart.model.preprocess import PreprocessSpec
 
-__all__ = ["Backbone", "BackboneInfo", "Layout", "Origin"]
+__all__ = ["Backbone", "BackboneInfo", "Layout", "Origin", "dimensions_of"]
 
 Layout = tuple[tuple[str, int], ...]
 Origin = Literal["package", "hub", "file", "training", "random"]
@@ -56,4 +56,13 @@ class Backbone:
     @property
     def dimensions(self) -> dict[str, int]:
         """Length of a feature vector: the final stage's alone, and all stages'."""
-        return {"final": self.layout[0][1], "all": sum(length for _, length in self.layout)}
+        return dimensions_of(self.layout)
+
+
+def dimensions_of(layout: Layout) -> dict[str, int]:
+    """Length of a feature vector of that layout: the final stage's alone, and all stages'.
+
+    >>> dimensions_of((("final", 8), ("stage0_mean", 4), ("stage0_std", 4)))
+    {'final': 8, 'all': 16}
+    """
+    return {"final": layout[0][1], "all": sum(length for _, length in layout)}

@@ -8,7 +8,7 @@ conversions; only where it is not there is it converted, which needs torch and t
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -16,9 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from tellapart.errors import MissingExtra, ModelError, TellapartError, UsageError, WeightsError
-from tellapart.model.backbone import Backbone, BackboneInfo
+from tellapart.model.backbone import Backbone, BackboneInfo, dimensions_of
 from tellapart.model.embedded import BACKBONES, PACKAGES, embedded_weights
-from tellapart.model.graph_cache import find_graph, graph_key, read_graph, write_graph
+from tellapart.model.graph_cache import (
+    find_graph,
+    graph_key,
+    kept_facts,
+    read_graph,
+    write_graph,
+)
 
 __all__ = [
     "BACKBONES",
@@ -26,6 +32,7 @@ __all__ = [
     "BackboneInfo",
     "cache_folder",
     "keep_conversion",
+    "kept_conversions",
     "open_backbone",
     "open_embedded",
     "reopen_backbone",
@@ -132,14 +139,28 @@ def keep_conversion(backbone: Backbone) -> None:
     write_graph(_graphs(), key, backbone)
 
 
+def kept_conversions() -> Iterator[tuple[BackboneInfo, dict[str, int]]]:
+    """The conversions that `open_backbone` finds, with their dimensions, the newest first."""
+    for info, layout in kept_facts(_graphs(), _converter_code()):
+        if info.origin in ("hub", "file"):
+            yield info, dimensions_of(layout)
+
+
 def _kept_conversion(name: str, weights: Path | None) -> Backbone | None:
     """By the file's hash, or without a file the one that was made from the hub's weights."""
     if weights is not None:
         return read_graph(_graphs(), graph_key(name, weights_file_hash(weights), _CONVERTER))
-    code = graph_key("", "", _CONVERTER).rpartition("-")[2]
     return find_graph(
-        _graphs(), name, lambda info, _: (info.name, info.origin) == (name, "hub"), code
+        _graphs(),
+        name,
+        lambda info, _: (info.name, info.origin) == (name, "hub"),
+        _converter_code(),
     )
+
+
+def _converter_code() -> str:
+    """The part of a key that changes with the source files that convert."""
+    return graph_key("", "", _CONVERTER).rpartition("-")[2]
 
 
 def _convert(name: str, weights: Path | None) -> Backbone:

@@ -7,14 +7,14 @@ changed is no graph. Keys begin with the backbone's name, which makes the folder
 import glob
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tellapart.data.atomic_file import write_atomically
-from tellapart.model.backbone import Backbone, BackboneInfo
+from tellapart.model.backbone import Backbone, BackboneInfo, Layout
 
-__all__ = ["find_graph", "graph_key", "read_graph", "write_graph"]
+__all__ = ["find_graph", "graph_key", "kept_facts", "read_graph", "write_graph"]
 
 
 def graph_key(name: str, weights_sha256: str, builders: Iterable[Path]) -> str:
@@ -31,8 +31,7 @@ def read_graph(folder: Path, key: str) -> Backbone | None:
         expected = facts.pop("sha256")
         if _fingerprint(graph, facts) != expected:
             return None
-        layout = tuple((str(part), int(length)) for part, length in facts["layout"])
-        info = BackboneInfo.from_json(facts["info"])
+        info, layout = _info_and_layout(facts)
         return Backbone(info, graph, hashlib.sha256(graph).hexdigest(), layout)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -54,6 +53,17 @@ def find_graph(
     return None
 
 
+def kept_facts(folder: Path, code: str) -> Iterator[tuple[BackboneInfo, Layout]]:
+    """What is known of the graphs that this code made; the graphs themselves are not read."""
+    for path in sorted(folder.glob(f"*-{'?' * 16}-{code}.json"), key=_age):
+        try:
+            facts = _info_and_layout(json.loads(path.read_text()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+        if path.with_suffix(".onnx").is_file():
+            yield facts
+
+
 def write_graph(folder: Path, key: str, backbone: Backbone) -> None:
     """Keep it; on a full or read-only disk it is not kept and will be made again next time."""
     facts = {
@@ -67,6 +77,11 @@ def write_graph(folder: Path, key: str, backbone: Backbone) -> None:
         write_atomically(folder / f"{key}.json", json.dumps(facts, indent=1))
     except OSError:
         return
+
+
+def _info_and_layout(facts: dict[str, Any]) -> tuple[BackboneInfo, Layout]:
+    layout = tuple((str(part), int(length)) for part, length in facts["layout"])
+    return BackboneInfo.from_json(facts["info"]), layout
 
 
 def _fingerprint(graph: bytes, facts: dict[str, Any]) -> str:

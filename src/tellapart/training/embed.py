@@ -2,16 +2,19 @@
 
 First every file is hashed; what the cache knows is read from it. Only the others are decoded and sent
 through the network, by as many workers as there are CPUs, each decoding and computing one picture at
-a time. So an answer depends on nothing but the picture, and memory on nothing but the workers.
+a time. So an answer depends on nothing but the picture, and memory on the workers, but for about 0.4 kB
+of hashes and rows a picture: many vectors rest in a scratch file (`data/scratch_array.py`).
 """
 
 import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +25,7 @@ from tellapart.data.failure import Failure
 from tellapart.data.hashing import sha256_of_files
 from tellapart.data.images import decode, read_bytes, upright_rgb
 from tellapart.data.ordered_map import ordered_map
+from tellapart.data.scratch_array import scratch_array
 from tellapart.errors import ImageError
 from tellapart.model.backbone import Backbone
 from tellapart.model.backbones import cache_folder
@@ -29,7 +33,7 @@ from tellapart.model.preprocess import PreprocessSpec
 from tellapart.model.runtime import open_session
 from tellapart.training.feature_cache import FeatureCache, as_stored
 
-__all__ = ["Embedder", "Features", "Progress", "embed"]
+__all__ = ["Embedder", "Features", "Progress", "View", "embed"]
 
 Progress = Callable[[str, int, int], None]
 """Called as `progress(stage, done, total)`, often; stages are `read` and `embed`."""
@@ -43,15 +47,34 @@ _FLUSH_VECTORS = 64
 class Features:
     """What the network saw in N pictures.
 
-    `values` is float32 (N, D), a row per picture; rows of `failures` are zeros. `sha256` holds the
-    hash of each file's bytes (64 hexadecimal digits, empty where it could not be read). `computed`
-    counts the forward passes; the rest came from the cache.
+    `values` is float32 (N, D), a row per picture; rows of `failures` are zeros. Above 64 MiB they lie
+    in a mapped file that is gone with the array. `sha256` holds the hash of each file's bytes (64
+    hexadecimal digits, empty where it could not be read). `computed` counts the forward passes; the
+    rest came from the cache.
     """
 
     values: NDArray[np.float32]
     sha256: tuple[str, ...]
     failures: dict[int, Failure]
     computed: int
+
+
+class View(Protocol):
+    """A way to look at pictures other than plainly: changed, but always in the same way."""
+
+    @property
+    def key(self) -> str:
+        """What tells it from other views; a part of the cache's key."""
+        ...
+
+    def pixels(
+        self, image: Image.Image, preprocess: PreprocessSpec, sha256: str
+    ) -> NDArray[np.float32]:
+        """The network's input, float32 (1, 3, S, S), from an RGB image; from several threads at once.
+
+        All that is random in it comes from `sha256`, the hash of the picture's bytes.
+        """
+        ...
 
 
 class Embedder:
@@ -78,7 +101,14 @@ class Embedder:
         self.preprocess = preprocess or backbone.info.preprocess
         self.workers = workers or cpu_count()
         self._session = open_session(backbone.graph, runtime, self.workers)
+        self._view: View | None = None
         self.precision = self._session.precision
+
+    def seen_as(self, view: View) -> Self:
+        """The same one, which looks at pictures in another way; both share their session."""
+        other = copy(self)
+        other._view = view
+        return other
 
     @property
     def space(self) -> str:
@@ -87,7 +117,7 @@ class Embedder:
             "graph": self.backbone.graph_hash,
             "preprocess": self.preprocess.to_json(),
             "precision": self.precision,
-            "view": "plain",
+            "view": self._view.key if self._view else "plain",
             "pixels": _PIXELS,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -107,7 +137,12 @@ class Embedder:
             image = upright_rgb(content, name)
         else:
             image = decode(content, name, shorter_side=self.preprocess.shorter_side)
-        return self._session.run(self.preprocess.apply(image))["features"][0]
+        if self._view is None:
+            pixels = self.preprocess.apply(image)
+        else:
+            own = image.tobytes() if isinstance(content, Image.Image) else content
+            pixels = self._view.pixels(image, self.preprocess, hashlib.sha256(own).hexdigest())
+        return self._session.run(pixels)["features"][0]
 
 
 def embed(
@@ -122,6 +157,8 @@ def embed(
 
     `cache` is the folder in which vectors are kept (default: tellapart's cache folder). Interrupted
     or killed, what was computed until about a second before is kept there.
+
+    Raises DatasetError where the folder has no room for the vectors of very many pictures.
     """
     report = progress or (lambda stage, done, total: None)
     workers = embedder.workers
@@ -137,11 +174,10 @@ def embed(
     for row, sha256 in enumerate(hashes):
         if sha256:
             rows.setdefault(sha256, []).append(row)
-    values = np.zeros((len(paths), embedder.backbone.dimensions["all"]), np.float32)
     folder = cache or cache_folder()
+    values = scratch_array((len(paths), embedder.backbone.dimensions["all"]), folder)
     with FeatureCache(folder, embedder.space, values.shape[1]) as kept:
-        known = _fill_known(kept, rows, values)
-        missing = [sha256 for sha256 in rows if sha256 not in known]
+        missing = _fill_known(kept, rows, values)
         failed = _compute(root, paths, rows, missing, embedder, kept, values, report)
     for sha256, error in failed.items():
         for row in rows[sha256]:
@@ -152,15 +188,17 @@ def embed(
 
 def _fill_known(
     kept: FeatureCache, rows: dict[str, list[int]], values: NDArray[np.float32]
-) -> set[str]:
-    known: set[str] = set()
-    names = list(rows)
-    for start in range(0, len(names), 1000):
-        found = kept.get(names[start : start + 1000])
+) -> list[str]:
+    """Read what the cache knows, and return what it does not."""
+    missing: list[str] = []
+    every = list(rows)
+    for start in range(0, len(every), 1000):
+        names = every[start : start + 1000]
+        found = kept.get(names)
         for sha256, vector in found.items():
             values[rows[sha256]] = vector
-        known.update(found)
-    return known
+        missing += [sha256 for sha256 in names if sha256 not in found]
+    return missing
 
 
 def _compute(

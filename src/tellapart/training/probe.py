@@ -30,10 +30,11 @@ _FINAL_TOLERANCE = 1e-7
 
 @dataclass(frozen=True)
 class Probe:
-    """A linear classifier on features: logits = ((f − mean) / std) · weights + bias.
+    """A classifier on features: logits = x · weights + bias with x = (f − mean) / std.
 
     `mean` and `std` are float32 (D,), `weights` (D, K), `bias` (K,). `features` says which features
-    it takes, "final" or "all"; in both cases the first D of the vector.
+    it takes, "final" or "all"; in both cases the first D of the vector. With a hidden layer of H
+    units x is max(0, x · hidden_weights + hidden_bias), and `weights` are (H, K).
     """
 
     features: str
@@ -41,11 +42,25 @@ class Probe:
     std: Array
     weights: Array
     bias: Array
+    hidden_weights: Array | None = None
+    hidden_bias: Array | None = None
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """Its arrays by name; those of the hidden layer only where it has one."""
+        named = {key: value for key, value in vars(self).items() if key != "features"}
+        return {key: value for key, value in named.items() if value is not None}
+
+    def logits(self, features: Array) -> Array:
+        """(N, K) for features (N, at least D)."""
+        x = (features[:, : len(self.mean)] - self.mean) / self.std
+        if self.hidden_weights is not None and self.hidden_bias is not None:
+            x = np.maximum(x @ self.hidden_weights + self.hidden_bias, 0)
+        return x @ self.weights + self.bias
 
     def probabilities(self, features: Array) -> Array:
         """(N, K), rows summing to 1, for features (N, at least D)."""
-        standard = (features[:, : len(self.mean)] - self.mean) / self.std
-        return softmax(standard @ self.weights + self.bias)
+        return softmax(self.logits(features))
 
 
 @dataclass(frozen=True)
@@ -81,6 +96,7 @@ def fit_probe(
     folds: Indices,
     widths: dict[str, int],
     *,
+    views: Sequence[Array] = (),
     balanced: bool = False,
     seed: int = 0,
     workers: int = 2,
@@ -89,12 +105,15 @@ def fit_probe(
     """Choose by cross-validation over `folds` (N,), then fit on all N pictures.
 
     `features` is float32 (N, D); `widths` gives each feature set's name and how many of the D, from
-    the first on, it takes. With `balanced`, every class weighs the same. `workers` groups of problems
-    are solved at a time, each by one thread, so that the answer does not depend on their number.
+    the first on, it takes. `views` are the features of the same pictures, changed: they are fitted
+    too, in the fold of their picture, and never scored. With `balanced`, every class weighs the
+    same. `workers` groups of problems are solved at a time, each by one thread, so that the answer
+    does not depend on their number.
     """
     from threadpoolctl import threadpool_limits  # a run that only predicts does without
 
-    plan = _Plan(targets, classes, folds, balanced)
+    plan = _Plan(targets, classes, folds, balanced, 1 + len(views))
+    features = np.concatenate([features, *views]) if views else features
     with threadpool_limits(1, user_api="blas"):
         spaces = _spaces(features, widths, plan, seed)
         tried = _cross_validate(spaces, plan, workers, progress or (lambda done, total: None))
@@ -106,13 +125,21 @@ def fit_probe(
         chosen = min(candidates, key=lambda c: (c.log_loss, -c.strength))
         name, strength = chosen.features, chosen.strength
         probe = _fit_final(name, spaces[name], strength, tried[name, strength], plan)
-    return ProbeFit(probe, chosen, tuple(candidates), _score_honestly(tried, losses, plan))
+    out_of_fold = _score_honestly(tried, losses, plan)[: len(targets)]
+    return ProbeFit(probe, chosen, tuple(candidates), out_of_fold)
 
 
 class _Plan:
-    """Who is held out when, and what each picture weighs; the last row holds nobody out."""
+    """Who is held out when, and what each picture weighs; the last row holds nobody out.
 
-    def __init__(self, targets: Indices, classes: int, folds: Indices, balanced: bool) -> None:
+    Rows are the pictures `views` times over; the first time they are scored.
+    """
+
+    def __init__(
+        self, targets: Indices, classes: int, folds: Indices, balanced: bool, views: int
+    ) -> None:
+        self.scored = np.arange(len(targets) * views) < len(targets)
+        targets, folds = np.tile(targets, views), np.tile(folds, views)
         self.targets, self.classes = targets, classes
         self.n, self.count = len(targets), int(folds.max()) + 1
         self.inside = np.arange(self.count + 1)[:, None] != folds
@@ -126,11 +153,11 @@ class _Plan:
         return np.asarray(-np.log(np.maximum(own, 1e-15)))
 
     def mean(self, losses: NDArray[np.float64], rows: NDArray[np.bool_] | None = None) -> float:
-        chosen = slice(None) if rows is None else rows
+        chosen = self.scored if rows is None else rows & self.scored
         return float(np.average(losses[chosen], weights=self.weight[-1][chosen]))
 
     def errors(self, probabilities: Array) -> int:
-        return int((probabilities.argmax(axis=1) != self.targets).sum())
+        return int((probabilities.argmax(axis=1) != self.targets)[self.scored].sum())
 
 
 @dataclass(frozen=True)

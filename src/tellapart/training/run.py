@@ -6,10 +6,10 @@
     failures.csv        what was lost, and why
     probe.safetensors   the trained probe
     run.json            classes, backbone, preprocess, dataset, seconds, metrics; written last
-    stages/             what fine-tuning made of it: each a run folder of its own, with further
+    history.csv         a row per epoch, where it was trained in epochs
+    stages/             what training on made of it: each a run folder of its own, with further
 
-    network.onnx        its own network, and network.safetensors for training it on
-    history.csv         a row per epoch
+    network.onnx        its own network, where it was fine-tuned, and network.safetensors for going on
 
 Every file is written aside, flushed and renamed. The rows of the training part in `predictions.csv`
 are out-of-fold: predicted by a model that had not seen the picture or a copy of it.
@@ -39,7 +39,7 @@ from tellapart.model.backbones import reopen_backbone
 from tellapart.model.preprocess import PreprocessSpec
 from tellapart.training.probe import Probe
 
-__all__ = ["Run", "Tables", "claim_folder", "read_config", "write_run"]
+__all__ = ["Run", "Tables", "claim_folder", "export_run", "read_config", "write_info", "write_run"]
 
 _FILES = (
     "config.json", "dataset.csv", "predictions.csv", "failures.csv", "history.csv",
@@ -49,7 +49,6 @@ Tables = dict[str, tuple[Sequence[str], Iterable[Sequence[Any]]]]
 """Header and rows of each CSV file, by its name."""
 
 _KEYS = {"backbone", "classes", "dataset", "metrics", "notes", "options", "preprocess", "probe"}
-_ARRAYS = ("mean", "std", "weights", "bias")
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ class Run:
 
         try:
             arrays = load_file(self.folder / "probe.safetensors")
-            return Probe(self.info["probe"]["features"], *(arrays[name] for name in _ARRAYS))
+            return Probe(self.info["probe"]["features"], **arrays)
         except Exception as error:  # safetensors raises its own kinds
             raise RunError(f"{self.folder}/probe.safetensors: {error}. Train again.") from None
 
@@ -195,16 +194,47 @@ def write_run(
     """
     from safetensors.numpy import save
 
-    arrays = {name: np.ascontiguousarray(getattr(probe, name)) for name in _ARRAYS}
+    arrays = {name: np.ascontiguousarray(array) for name, array in probe.arrays.items()}
     try:
         (folder / "run.json").unlink(missing_ok=True)  # from here on the folder is unfinished
+        (folder / "history.csv").unlink(missing_ok=True)  # not every recipe has one
         for name, (header, rows) in tables.items():
             _write_csv(folder / name, header, rows)
         write_atomically(folder / "probe.safetensors", save(arrays))
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written: {error.strerror or error}") from None
+    return write_info(folder, info)
+
+
+def write_info(folder: Path, info: dict[str, Any]) -> Run:
+    """Write `run.json`, after all other files; the run is finished then. Raises RunError."""
+    try:
         write_atomically(folder / "run.json", _to_json(info))
     except OSError as error:
         raise RunError(f"{folder} cannot be written: {error.strerror or error}") from None
     return Run(folder, info)
+
+
+def export_run(run: Run, folder: Path) -> Run:
+    """A copy of a run or stage with its network in it, so that nothing else is needed.
+
+    Raises RunError where the folder holds something, or cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} holds something already; choose another folder")
+    backbone = run.backbone()
+    facts = {
+        **run.info["backbone"], "graph": "network.onnx", "layout": backbone.layout,
+        "info": backbone.info.to_json(),
+    }  # fmt: skip
+    try:
+        for name in _FILES:
+            if name != "network.onnx" and (run.folder / name).exists():
+                write_atomically(folder / name, (run.folder / name).read_bytes())
+        write_atomically(folder / "network.onnx", backbone.graph)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written: {error.strerror or error}") from None
+    return write_info(folder, {**run.info, "backbone": facts})
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -3,35 +3,31 @@
 import os
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from tellapart.data.dataset import COLUMNS, Dataset
-from tellapart.data.split import deal
 from tellapart.errors import DatasetError, UsageError
 from tellapart.evaluation.metrics import Metrics, evaluate
 from tellapart.model.backbone import BackboneInfo
 from tellapart.model.backbones import open_backbone, weights_file_hash
 from tellapart.model.preprocess import Fit, PreprocessSpec
+from tellapart.model.presets import find_preset
 from tellapart.training.embed import Embedder, Features, Progress, embed
-from tellapart.training.logistic import Array, Indices
-from tellapart.training.probe import ProbeFit, fit_probe
+from tellapart.training.logistic import Array
+from tellapart.training.recipe import ConvexProbe, HeadFit, Recipe, new_task
 from tellapart.training.run import Run, Tables, claim_folder, read_config, write_run
 
 __all__ = ["ClassWeight", "TrainOptions", "held_out_metrics", "open_dataset", "run_tables", "train"]
 
 ClassWeight = Literal["auto", "balanced", "none"]
-
-_MOST_FOLDS = 5
-_IMBALANCED = (
-    3.0  # from this ratio of the largest to the smallest class on, all classes weigh the same
-)
 
 
 @dataclass(frozen=True)
@@ -57,6 +53,16 @@ class TrainOptions:
     valid_dir: str | None = None
     test_dir: str | None = None
 
+    @classmethod
+    def preset(cls, name: str, **options: Any) -> Self:
+        """The options of a preset (`fast`, `balanced` or `best`); those that are given go before.
+
+        >>> TrainOptions.preset("balanced", seed=7).backbone
+        'tf_efficientnet_lite2'
+        """
+        chosen = find_preset(name)
+        return cls(**{"backbone": chosen.backbone, "size": chosen.size, **options})
+
 
 def open_dataset(data: str | Path, options: TrainOptions | None = None) -> Dataset:
     """A dataset from a folder, or from a file that ends in .csv."""
@@ -73,25 +79,30 @@ def train(
     out: str | Path | None = None,
     options: TrainOptions | None = None,
     *,
+    recipe: Recipe | None = None,
     overwrite: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
+    on_epoch: Callable[[Any], None] = lambda row: None,
 ) -> Run:
     """Train a classifier on frozen features, measure it, and write a run folder.
 
-    `out` is by default a folder below `runs/` that is named after the data. Killed or interrupted,
-    the same call completes the run with the same numbers, and repeats no forward pass.
+    `out` is by default a folder below `runs/` that is named after the data. `recipe` says how the
+    head is fitted, by default as a convex probe; `tellapart.OneCycle` trains it in epochs, and
+    `on_epoch` gets each row of its table. Killed or interrupted, the same call completes the run with
+    the same numbers, and repeats no forward pass.
 
     Raises DatasetError, RunError, ModelError or UsageError, each with the next step. Single pictures
     that cannot be used are in the run's `failures`.
     """
     options = _with_whole_path(options or TrainOptions())
+    recipe = recipe or ConvexProbe()
     clock = _Clock()
     with clock.stage("scan"):
         dataset = data if isinstance(data, Dataset) else open_dataset(data, options)
         dataset.check_trainable()
         _check(options)
-    config = _config(data, options)
+    config = _config(data, options, recipe)
     folder = _default_folder(config) if out is None else Path(out)
     with clock.stage("open"):
         embedder = _embedder(options, workers)
@@ -99,13 +110,22 @@ def train(
     with clock.stage("embed"):
         features = embed(dataset.root, dataset.paths, embedder, progress=progress)
     dataset, values = _usable(dataset, features, options)
+    with clock.stage("views"):
+        seen = _seen_otherwise(dataset, embedder, recipe, progress)
     with clock.stage("probe"):
-        fit, weighed = _fit(dataset, values, embedder, options, progress)
+        task = new_task(
+            dataset, values, [view.values for view in seen], embedder.backbone.dimensions,
+            class_weight=options.class_weight, seed=options.seed, workers=embedder.workers,
+            progress=partial(progress, "probe") if progress else lambda done, total: None,
+            on_epoch=on_epoch,
+        )  # fmt: skip
+        fit = recipe.fit(task)
     with clock.stage("evaluate"):
         probabilities = _probabilities(dataset, values, fit)
         metrics = _metrics(dataset, probabilities)
-    info = _info(dataset, embedder, features, fit, metrics, options, weighed, clock)
-    return write_run(folder, info, fit.probe, run_tables(dataset, probabilities))
+    computed = sum(part.computed for part in (features, *seen))
+    info = _info(dataset, embedder, fit, metrics, options, task.balanced, computed, clock)
+    return write_run(folder, info, fit.probe, {**run_tables(dataset, probabilities), **fit.tables})
 
 
 def _with_whole_path(options: TrainOptions) -> TrainOptions:
@@ -124,9 +144,9 @@ def _check(options: TrainOptions) -> None:
         raise UsageError(f"the share for validation is {options.valid}; expected 0 ≤ share < 1")
 
 
-def _config(data: Dataset | str | Path, options: TrainOptions) -> dict[str, Any]:
+def _config(data: Dataset | str | Path, options: TrainOptions, recipe: Recipe) -> dict[str, Any]:
     """What tells one run from another: where the pictures are, or which they are, and the options."""
-    asked = dict(vars(options))
+    asked = {**vars(options), "recipe": recipe.config()}
     if options.weights is not None:
         asked["weights_sha256"] = weights_file_hash(Path(options.weights))
     if isinstance(data, Dataset):
@@ -170,45 +190,23 @@ def _usable(dataset: Dataset, features: Features, options: TrainOptions) -> tupl
     return dataset, features.values if len(keep) == len(features.values) else features.values[keep]
 
 
-def _fit(
-    dataset: Dataset,
-    values: Array,
-    embedder: Embedder,
-    options: TrainOptions,
-    progress: Progress | None,
-) -> tuple[ProbeFit, bool]:
+def _seen_otherwise(
+    dataset: Dataset, embedder: Embedder, recipe: Recipe, progress: Progress | None
+) -> list[Features]:
+    """The training pictures as the recipe's views show them."""
     rows = dataset.rows_of("train")
-    targets = dataset.targets[rows]
-    counts = np.bincount(targets, minlength=len(dataset.classes))
-    uneven = bool(counts.max() >= _IMBALANCED * counts.min())
-    weighed = options.class_weight == "balanced" or (options.class_weight == "auto" and uneven)
-    fit = fit_probe(
-        values if len(rows) == len(values) else values[rows],
-        targets,
-        len(dataset.classes),
-        _folds(dataset, rows, options.seed),
-        embedder.backbone.dimensions,
-        balanced=weighed,
-        seed=options.seed,
-        workers=embedder.workers,
-        progress=(lambda done, total: progress("probe", done, total)) if progress else None,
-    )
-    return fit, weighed
+    paths = [dataset.paths[row] for row in rows]
+    seen = []
+    for view in recipe.other_views:
+        features = embed(dataset.root, paths, embedder.seen_as(view), progress=progress)
+        if features.failures:
+            first = next(iter(features.failures.values()))
+            raise DatasetError(f"{dataset.root}: a picture changed while it was used: {first}")
+        seen.append(features)
+    return seen
 
 
-def _folds(dataset: Dataset, rows: Indices, seed: int) -> Indices:
-    groups = np.unique(dataset.groups[rows], return_inverse=True)[1]
-    count = min(_MOST_FOLDS, int(groups.max()) + 1)
-    if count < 2:
-        raise DatasetError(
-            f"{dataset.root}: all training pictures are copies of one; give some that differ"
-        )
-    labels, keys = dataset.table["label"].iloc[rows], dataset.table["sha256"].iloc[rows]
-    shares = [1 / count] * count
-    return deal(list(labels), groups, shares, keys=list(keys), seed=seed)
-
-
-def _probabilities(dataset: Dataset, values: Array, fit: ProbeFit) -> Array:
+def _probabilities(dataset: Dataset, values: Array, fit: HeadFit) -> Array:
     """For the training part out-of-fold, for the others by the trained probe; float32 (N, K)."""
     answer = fit.probe.probabilities(values)
     answer[dataset.rows_of("train")] = fit.out_of_fold
@@ -236,11 +234,11 @@ def held_out_metrics(dataset: Dataset, probabilities: Array) -> dict[str, Metric
 def _info(
     dataset: Dataset,
     embedder: Embedder,
-    features: Features,
-    fit: ProbeFit,
+    fit: HeadFit,
     metrics: dict[str, Metrics],
     options: TrainOptions,
     weighed: bool,
+    computed: int,
     clock: "_Clock",
 ) -> dict[str, Any]:
     facts = embedder.backbone.info
@@ -267,15 +265,10 @@ def _info(
             "failures": len(dataset.failures),
         },
         "options": vars(options),
-        "probe": {
-            "features": fit.chosen.features,
-            "strength": fit.chosen.strength,
-            "balanced": weighed,
-            "candidates": [vars(candidate) for candidate in fit.candidates],
-        },
+        "probe": fit.facts,
         "metrics": {name: m.to_json() for name, m in metrics.items()},
-        "notes": [*_weights_notes(facts), *_notes(dataset, weighed)],
-        "computed": features.computed,
+        "notes": [*_weights_notes(facts), *_notes(dataset, weighed), *fit.notes],
+        "computed": computed,
         "seconds": clock.seconds,
         "versions": {
             "tellapart": version("tellapart"),

@@ -1,0 +1,137 @@
+"""A stage with the network of the one before: only the head is trained on, on cached features."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tellapart.data.atomic_file import write_atomically
+from tellapart.data.dataset import Dataset
+from tellapart.errors import DatasetError
+from tellapart.finetuning.explanation import Epoch
+from tellapart.finetuning.frozen import FrozenOptions, Vectors, train_head
+from tellapart.finetuning.heads import Head
+from tellapart.finetuning.one_cycle import OneCycle, class_weights
+from tellapart.finetuning.stages import (
+    base_stage,
+    claim_stage,
+    cycle_facts,
+    held_out,
+    run_dataset,
+    stage_config,
+    stage_folder,
+    write_stage,
+)
+from tellapart.training.embed import Embedder, Features, Progress, View, embed
+from tellapart.training.logistic import Array, Indices
+from tellapart.training.run import Run
+
+__all__ = ["FrozenData", "frozen_data", "new_head", "train_frozen"]
+
+_NETWORK = ("network.onnx", "network.safetensors")
+
+
+@dataclass(frozen=True)
+class FrozenData:
+    """What a stage's network sees: `count` training pictures in all views, validation and held-out ones."""
+
+    train: Vectors
+    count: int
+    valid: Vectors
+    held_out: Array
+    options: FrozenOptions
+    computed: int
+
+
+def train_frozen(
+    run: Run | str | Path,
+    options: OneCycle | None = None,
+    *,
+    fresh: bool = False,
+    start: str | Run | None = None,
+    name: str | None = None,
+    overwrite: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    on_epoch: Callable[[Epoch], None] = lambda row: None,
+) -> Run:
+    """Train the head of a run on in epochs, its network frozen; gives the new stage.
+
+    The head goes on from where it is, or begins anew with `fresh`. The rest is as in `finetune`.
+    """
+    run = run if isinstance(run, Run) else Run.load(run)
+    options = options or OneCycle()
+    base = base_stage(run, start)
+    dataset = run_dataset(run)
+    config = stage_config(run, base, {"fresh": fresh, **options.config()})
+    folder = stage_folder(run, name, config)
+    if finished := claim_stage(folder, config, overwrite=overwrite):
+        return finished
+    began = time.monotonic()
+    data = frozen_data(run, base, dataset, options, workers=workers, progress=progress)
+    head = new_head(base, data, options, fresh=fresh)
+    history = train_head(head, data.train, data.options, data.valid, on_epoch=on_epoch)
+    probe = head.probe()
+    for file in _NETWORK:
+        if (base.folder / file).exists():
+            write_atomically(folder / file, (base.folder / file).read_bytes())
+    kind = {"recipe": "one-cycle", "features": probe.features}
+    facts = {
+        "cycle": cycle_facts(data.options.cycle(data.train)),
+        "probe": {**kind, "balanced": base.info["probe"]["balanced"]},
+        "backbone": base.info["backbone"], "one_cycle": asdict(options), "computed": data.computed,
+        "seconds": {"train": round(time.monotonic() - began, 3)},
+    }  # fmt: skip
+    probabilities = probe.probabilities(data.held_out)
+    return write_stage(folder, run, base, dataset, probe, probabilities, history, facts)
+
+
+def new_head(base: Run, data: FrozenData, options: OneCycle, *, fresh: bool) -> Head:
+    """The head of a stage, or an untrained one."""
+    if not fresh:
+        return Head.of(base.probe)
+    plain = data.train.features[: data.count].numpy()
+    return Head.new(options.head, plain, len(base.classes), options.seed)
+
+
+def frozen_data(
+    run: Run,
+    base: Run,
+    dataset: Dataset,
+    options: OneCycle,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> FrozenData:
+    """The features of a run's pictures by the network of a stage; those that are cached are read."""
+    embedder = Embedder(
+        base.backbone(), base.preprocess, runtime=run.info["options"]["runtime"], workers=workers
+    )
+
+    def seen(rows: Indices, view: View | None = None) -> Features:
+        looking = embedder if view is None else embedder.seen_as(view)
+        paths = [dataset.paths[row] for row in rows]
+        features = embed(dataset.root, paths, looking, progress=progress)
+        if features.failures:
+            first = next(iter(features.failures.values()))
+            raise DatasetError(f"{dataset.root}: a picture changed while it was used: {first}")
+        return features
+
+    rows, valid = dataset.rows_of("train"), dataset.rows_of("valid")
+    parts = [seen(rows), *(seen(rows, view) for view in options.other_views)]
+    order = {path: row for row, path in enumerate(dataset.paths)}
+    others = seen(np.asarray([order[path] for path in held_out(dataset).paths]))
+    shown = seen(valid)
+    balanced = base.info["probe"]["balanced"]
+    targets = dataset.targets
+    weights = class_weights(targets[rows], len(dataset.classes)) if balanced else None
+    return FrozenData(
+        Vectors.of([part.values for part in parts], targets[rows]),
+        len(rows),
+        Vectors.of([shown.values], targets[valid]),
+        others.values,
+        options.frozen_options(weights),
+        sum(part.computed for part in (*parts, others)),
+    )
