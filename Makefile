@@ -39,6 +39,8 @@ docs: $(VENV)/.train $(VENV)/.docs
 bench: $(VENV)/.finetune $(VENV)/.openvino peers
 	$(VENV)/bin/python benchmarks/embed.py
 	$(VENV)/bin/python benchmarks/embed.py --runtime openvino
+	$(VENV)/bin/python benchmarks/memory.py --at-most 100
+	$(VENV)/bin/python benchmarks/memory.py --finetune --at-most 4000
 	$(VENV)/bin/python benchmarks/accuracy.py
 	$(VENV)/bin/python benchmarks/gather.py
 	$(VENV)/bin/python benchmarks/vs_fastai.py --pictures 950

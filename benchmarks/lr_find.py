@@ -8,7 +8,8 @@ of 4 epochs, batches of 64, no augmented views. For each data set:
 - grid: 14 rates from 1e-5 to 1e-1, about a factor of 2 apart. The score of a rate is the log loss of
   five-fold cross-validation on the training part, the mean over 3 seeds. Its plateau are the rates
   whose loss is higher than the lowest by less than the standard error of the difference.
-- ours: the valley, the default, of `lr_find_frozen(fresh=True)` with its defaults, for each seed.
+- ours: the suggestion of `lr_find_frozen(fresh=True)` with its defaults, for each seed; the other
+  methods on the same sweeps for comparison.
 - fastai's: the valley of its `lr_find` with its defaults on the same standardised features
   (`fastai_valley.py` in `.venv-peers`, `make peers`), for each seed.
 
@@ -28,6 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from machine import describe
 from tellapart.data.gallery import draw_gallery
@@ -37,7 +39,6 @@ from tellapart.finetuning.lr_finder import METHODS, Suggestions, Sweep
 from tellapart.finetuning.lr_finder_plot import plot
 from tellapart.finetuning.one_cycle import OneCycle, class_weights
 from tellapart.training.recipe import ConvexProbe, HeadFit, Task
-from tellapart.training.run import Run
 from tellapart.training.train import train
 
 BENCHMARKS = Path(__file__).resolve().parent
@@ -87,6 +88,9 @@ def main() -> None:
     if not PEERS.exists():
         sys.exit("fastai needs its own environment: make peers")
     print(describe())
+    torch.set_num_threads(
+        1
+    )  # on a busy machine, threads that wait for each other take ten times as long
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for folder in options.data or data_sets(Path(scratch)):
@@ -113,13 +117,11 @@ def measure(
     print("  " + " ".join(f"{loss:.3f}" for loss in grid.losses))
     plateau = RATES[grid.plateau]
     print(f"  best of the grid {grid.best:.1e}, plateau {plateau.min():.1e} to {plateau.max():.1e}")
-    found = [
-        lr_find_frozen(run, OneCycle(views=0, seed=seed), fresh=True) for seed in range(seeds)
-    ]
+    found = [lr_find_frozen(run, OneCycle(views=0, seed=seed), fresh=True) for seed in range(seeds)]
     draw(folder.name, found[0], plots)
     for name in METHODS:
         describe_rates(f"ours, {name}", [getattr(answer, name) for _, answer in found], grid)
-    ours = describe_rates("ours (valley)", [answer.valley for _, answer in found], grid)
+    ours = describe_rates("ours, the default", [answer.rate for _, answer in found], grid)
     theirs = describe_rates("fastai, valley", fastai_valleys(task, scratch, seeds), grid)
     return ours[0], ours[1], theirs[1]
 
@@ -147,11 +149,11 @@ def describe_rates(name: str, rates: Sequence[float | None], grid: Grid) -> tupl
     """Print a line for these suggestions; the factor of their median to the best, and their spread."""
     given = np.array([rate for rate in rates if rate is not None])
     if not len(given):
-        print(f"  {name:16} suggests nothing for any of {len(rates)} seeds")
+        print(f"  {name:17} suggests nothing for any of {len(rates)} seeds")
         return np.inf, np.inf
     factor, spread = grid.factor(float(np.median(given))), float(given.max() / given.min())
     print(
-        f"  {name:16} median {np.median(given):.1e}, {given.min():.1e} to {given.max():.1e}, "
+        f"  {name:17} median {np.median(given):.1e}, {given.min():.1e} to {given.max():.1e}, "
         f"factor to the best {factor:.2f} (worst seed {max(map(grid.factor, given)):.2f}), "
         f"loss {100 * grid.cost(float(np.median(given))):+.0f} %, "
         f"spread {spread:.2f}, log sd {np.log10(given).std():.3f}, "

@@ -16,7 +16,7 @@ _PLACES = {
     "BACKBONES": "tellapart.model.embedded",
     "BackboneEntry": "tellapart.model.catalogue",
     "Dataset": "tellapart.data.dataset",
-    "FinetuneOptions": "tellapart.finetuning.finetune",
+    "FinetuneOptions": "tellapart.finetuning.finetune_options",
     "Gathered": "tellapart.data.gather.gather",
     "Learner": "tellapart.finetuning.learner",
     "Metrics": "tellapart.evaluation.metrics",
@@ -82,7 +82,8 @@ if TYPE_CHECKING:
     from tellapart.errors import TellapartError
     from tellapart.evaluation.metrics import Metrics, evaluate
     from tellapart.finetuning.augment import Transforms
-    from tellapart.finetuning.finetune import FinetuneOptions, finetune
+    from tellapart.finetuning.finetune import finetune
+    from tellapart.finetuning.finetune_options import FinetuneOptions
     from tellapart.finetuning.learner import Learner
     from tellapart.finetuning.lr_find import lr_find
     from tellapart.finetuning.one_cycle import OneCycle

@@ -15,6 +15,8 @@ EXAMPLES = ROOT / "examples"
 SHARED = ROOT.parent / "shared" / "data"
 NAMES = ("anime_or_cartoon", "art_type")
 
+pytestmark = pytest.mark.timeout(900)  # seconds to minutes, by what else the machine does
+
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="needs torch: the extra finetune"
 )
@@ -67,7 +69,7 @@ from nbclient import NotebookClient
 book = nbformat.read(sys.argv[1], 4)
 [place] = [i for i, cell in enumerate(book.cells) if "parameters" in cell.metadata.get("tags", ())]
 book.cells.insert(place + 1, nbformat.v4.new_code_cell(sys.argv[2]))
-NotebookClient(book, timeout=280, kernel_name="python3").execute()
+NotebookClient(book, timeout=800, kernel_name="python3").execute()
 nbformat.write(book, sys.argv[3])
 """
 

@@ -111,7 +111,8 @@ def test_a_failed_training_leaves_no_progress_behind(cell):
             live.progress("embed", 1, 2)
             raise ValueError
 
-    pytest.raises(ValueError, fail)
+    with pytest.raises(ValueError):  # noqa: PT011
+        fail()
     assert "embed" in cell["updated"][0]
     assert "embed" not in cell["updated"][-1]
 
@@ -206,7 +207,10 @@ def test_the_curve_of_the_finder_is_drawn():
     assert drawn(Recorder(found=(found, suggestions)).plot()).startswith(b"\x89PNG")
 
 
-def test_what_is_not_there_yet_names_the_call():
-    for plot, call in (("plot", "lr_find"), ("plot_lr", "fit_one_cycle"), ("plot_losses", "fit_one_cycle")):  # fmt: skip
-        with pytest.raises(UsageError, match=rf"learn\.{call}"):
-            getattr(Recorder(), plot)()
+@pytest.mark.parametrize(
+    ("plot", "call"),
+    [("plot", "lr_find"), ("plot_lr", "fit_one_cycle"), ("plot_losses", "fit_one_cycle")],
+)
+def test_what_is_not_there_yet_names_the_call(plot, call):
+    with pytest.raises(UsageError, match=rf"learn\.{call}"):
+        getattr(Recorder(), plot)()

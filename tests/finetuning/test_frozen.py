@@ -116,9 +116,7 @@ def end():
 
 def test_a_row_per_epoch_says_what_the_validation_pictures_say():
     heard, head, valid = [], new("linear"), some(n=20, views=1, seed=9)
-    history = train_head(
-        head, some(), FrozenOptions(3, 1e-2, BATCH), valid, on_epoch=heard.append
-    )
+    history = train_head(head, some(), FrozenOptions(3, 1e-2, BATCH), valid, on_epoch=heard.append)
     assert heard == history
     assert [row.epoch for row in history] == [0, 1, 2]
     last, guesses = history[-1], head.probe().logits(valid.features.numpy()).argmax(axis=1)
@@ -164,5 +162,8 @@ def test_norms_and_biases_do_not_decay():
     optimizer = head_optimizer(head, FrozenOptions(1, 1e-3, weight_decay=0.3))
     decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
     found = {name: decay[id(parameter)] for name, parameter in head.named_parameters()}
-    assert {name for name, value in found.items() if value} == {"layers.2.weight", "layers.6.weight"}
+    assert {name for name, value in found.items() if value} == {
+        "layers.2.weight",
+        "layers.6.weight",
+    }
     assert set(found.values()) == {0.0, 0.3}

@@ -85,7 +85,10 @@ def test_the_hidden_head_has_the_layers_of_fastai():
     ]  # fmt: skip
     assert (layers[1].p, layers[5].p) == (0.25, 0.5)
     assert [layers[i].num_features for i in (0, 4)] == [12, 512]
-    assert [(layers[i].in_features, layers[i].out_features) for i in (2, 6)] == [(12, 512), (512, 3)]
+    assert [(layers[i].in_features, layers[i].out_features) for i in (2, 6)] == [
+        (12, 512),
+        (512, 3),
+    ]
 
 
 def test_a_linear_head_begins_with_equal_probabilities():

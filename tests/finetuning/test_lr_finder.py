@@ -116,6 +116,19 @@ def test_a_restart_stops_where_it_blows_up() -> None:
     assert np.isnan(found.band[0][31:]).all()
 
 
+def test_a_hard_minibatch_near_zero_is_no_blow_up() -> None:
+    """A head that fits its pictures: most minibatches lose 0.002, one picture in ten of them 0.1."""
+    rng = np.random.default_rng(0)
+    losses = np.where(rng.random((3, 100)) < 0.1, 0.1, 0.002)
+    losses[:, :2] = 0.002, 0.1  # what stopped a sweep after two rates
+    found = sweep(Told(lambda restart: iter(losses[restart])), smoothing=0.5)
+    assert np.isfinite(found.losses).all()
+    assert "blows up" not in suggest(found).refusal
+    losses[:, 70:] = 2.0  # more than chance between minibatches makes
+    stopped = sweep(Told(lambda restart: iter(losses[restart])), smoothing=0.5)
+    assert np.isfinite(stopped.losses).sum(axis=1).tolist() == [71] * 3
+
+
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_stops(loss: float) -> None:
     found = told(np.array([1.0] * 40 + [loss] + [1.0] * 59))
@@ -321,6 +334,16 @@ def test_the_picture(suffix: str, tmp_path: Path) -> None:
 def test_no_labels_overlap(four: tuple[float, float, float, float]) -> None:
     found = told(bowl())
     assert not labels_overlap(found, Suggestions(*four, spread=1.2, restarts=3))
+
+
+def test_the_knee_is_marked_as_the_default() -> None:
+    found = told(bowl())
+    answer = Suggestions(1e-4, 1e-4, 1e-3, 1e-3, spread=1.2, restarts=3, knee=1.1e-3)
+    assert not labels_overlap(found, answer)
+    bold = [
+        text.get_text() for text in draw(found, answer).axes[0].texts if text.get_weight() == "bold"
+    ]
+    assert bold == ["knee: 1.1e-03"]
 
 
 def test_a_refusal_is_drawn_too(tmp_path: Path) -> None:

@@ -179,7 +179,9 @@ def test_where_both_are_equal_the_probe_is_kept(monkeypatch):
     own = QUICK.fit(task)
     fit = against(monkeypatch, own.out_of_fold, task)
     assert fit.facts["recipe"] == "probe"
-    assert fit.notes[0].startswith("the probe is as good or better by cross-validation, and is kept")
+    assert fit.notes[0].startswith(
+        "the probe is as good or better by cross-validation, and is kept"
+    )
 
 
 def test_an_advantage_that_may_be_chance_is_none(monkeypatch):
@@ -233,11 +235,16 @@ def test_recipes_by_name():
     assert new_recipe(None) == ConvexProbe()
     assert new_recipe(None, epochs=3) == OneCycle(3, compare=True)
     assert new_recipe("one-cycle", lr="1e-3", views=0) == OneCycle(lr="1e-3", views=0)
-    assert new_recipe("auto", head="hidden", seed=4) == OneCycle(head="hidden", compare=True, seed=4)
+    assert new_recipe("auto", head="hidden", seed=4) == OneCycle(
+        head="hidden", compare=True, seed=4
+    )
     assert new_recipe("one-cycle", no_flip=True).transforms == Transforms(do_flip=False)
-    assert [view.transforms.do_flip for view in new_recipe("probe", views=2, no_flip=True).other_views] == [False] * 2  # fmt: skip
+    views = new_recipe("probe", views=2, no_flip=True).other_views
+    assert [view.transforms.do_flip for view in views] == [False, False]
     for wrong in ({"epochs": 2}, {"lr": "1e-3"}, {"head": "linear"}):
-        with pytest.raises(UsageError, match=f"--{next(iter(wrong))} belongs to --recipe one-cycle"):
+        with pytest.raises(
+            UsageError, match=f"--{next(iter(wrong))} belongs to --recipe one-cycle"
+        ):
             new_recipe("probe", **wrong)
     with pytest.raises(UsageError, match="probe, one-cycle, auto"):
         new_recipe("two-cycle")

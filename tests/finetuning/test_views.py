@@ -33,6 +33,7 @@ def seen(view, number=1):
 def test_several_threads_see_what_one_sees():
     numbers = [*range(12)] * 4
     expected = [seen(VIEW, number) for number in numbers]
+    torch.manual_seed(1)
     state = torch.get_rng_state()
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda number: seen(VIEW, number), numbers))
@@ -40,9 +41,11 @@ def test_several_threads_see_what_one_sees():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_torchs_generator_does_not_matter():
+def test_torchs_generator_does_not_matter_and_stays_as_it_is():
     torch.manual_seed(1)
+    state = torch.get_rng_state()
     one = seen(VIEW)
+    assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(2)
     np.testing.assert_array_equal(seen(VIEW), one)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tellapart.errors import RunError
-from tellapart.model.backbones import open_backbone
+from tellapart.model.backbones import open_backbone, open_embedded
 from tellapart.training.probe import Probe
 from tellapart.training.run import Run, claim_folder, export_run, write_run
 
@@ -141,6 +141,7 @@ def test_an_exported_run_has_its_network_with_it(trained, tmp_path, monkeypatch)
     }  # fmt: skip
     original = trained.backbone()
     monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "empty"))
+    open_embedded.cache_clear()
     backbone = copy.backbone()
     assert backbone.graph == original.graph
     assert backbone.layout == original.layout

@@ -2,19 +2,14 @@
 
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from tellapart.cli.messages import progress_bars, say
+from tellapart.cli.messages import progress_bars, row_printer, say
 from tellapart.cli.options import Json, Quiet, Seed, Workers
 
-if TYPE_CHECKING:
-    from tellapart.finetuning.explanation import Epoch
-
 __all__ = ["finetune"]
-
-_HEADER = ("epoch", "train_loss", "valid_loss", "errors", "error_rate", "time")
 
 
 def finetune(
@@ -91,21 +86,18 @@ def finetune(
     """
     from tellapart.data.cpus import cpu_count
     from tellapart.finetuning.augment import Transforms
-    from tellapart.finetuning.finetune import FinetuneOptions
     from tellapart.finetuning.finetune import finetune as finetune_run
+    from tellapart.finetuning.finetune_options import FinetuneOptions
 
     transforms = Transforms(not no_flip, False, max_rotate, max_zoom, max_lighting, max_warp)
     options = FinetuneOptions(
         epochs, lr, unfreeze, batch, transforms, label_smoothing, seed=seed, accumulate=accumulate,
         mixup=mixup, cutmix=cutmix, ema=ema, patience=patience, views=views,
     )  # fmt: skip
-    show = not json and not quiet
-    if show:
-        typer.echo("  ".join(f"{title:>10}" for title in _HEADER))
     with progress_bars(quiet) as progress:
         stage = finetune_run(
             run, options, start=start, name=name, workers=workers or cpu_count(),
-            progress=progress, on_epoch=_print_row if show else lambda row: None,
+            progress=progress, on_epoch=row_printer(show=not json and not quiet),
             on_note=(lambda note: None) if quiet else say, tensorboard=tensorboard,
         )  # fmt: skip
     if json:
@@ -122,12 +114,3 @@ def finetune(
         say(
             f"The stage is in {stage.folder}. Next: tellapart predict {quote(str(stage.folder))} PICTURE"
         )
-
-
-def _print_row(row: "Epoch") -> None:
-    minutes, seconds = divmod(round(row.seconds), 60)
-    cells = (
-        str(row.epoch), f"{row.train_loss:.6f}", f"{row.valid_loss:.6f}", f"{row.errors} of {row.n}",
-        f"{row.errors / row.n:.6f}", f"{minutes:02}:{seconds:02}",
-    )  # fmt: skip
-    typer.echo("  ".join(f"{cell:>10}" for cell in cells))

@@ -45,7 +45,7 @@ def lr_find(
         tellapart lr-find runs/mine --unfreeze last --plot rates.svg
     """
     from tellapart.data.cpus import cpu_count
-    from tellapart.finetuning.finetune import FinetuneOptions
+    from tellapart.finetuning.finetune_options import FinetuneOptions
     from tellapart.finetuning.lr_find import lr_find as find
     from tellapart.finetuning.lr_finder_plot import plot as draw
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["show_run", "train"]
 
 _MOST_FAILURES = 20
+_PLAIN = ("probe", None, None, None, 0, False)  # what needs no torch
 
 
 def train(
@@ -115,7 +116,7 @@ def train(
         train_dir=train_dir, valid_dir=valid_dir, test_dir=test_dir,
     )  # fmt: skip
     chosen = None
-    if (recipe or "probe", epochs, lr, head, views or 0) != ("probe", None, None, None, 0):
+    if (recipe or "probe", epochs, lr, head, views or 0, no_flip) != _PLAIN:
         from tellapart.finetuning.one_cycle import new_recipe
 
         chosen = new_recipe(

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.errors import DatasetError, UsageError
+from tellapart.errors import UsageError
 from tellapart.evaluation.metrics import Metrics, evaluate
 from tellapart.evaluation.paired import mcnemar
 from tellapart.finetuning.augment import Transforms
 from tellapart.finetuning.stages import run_dataset
 from tellapart.finetuning.views import augmented_views
-from tellapart.training.embed import Embedder, Progress, embed
+from tellapart.training.embed import Embedder, Progress, embed_again
 from tellapart.training.run import Run
 
 __all__ = ["AugmentedAnswers", "tta"]
@@ -65,12 +65,7 @@ def tta(
     )
     answers = []
     for view in (None, *augmented_views(n, transforms, seed)):
-        looking = embedder if view is None else embedder.seen_as(view)
-        paths = [dataset.paths[row] for row in rows]
-        features = embed(dataset.root, paths, looking, progress=progress)
-        if features.failures:
-            first = next(iter(features.failures.values()))
-            raise DatasetError(f"{dataset.root}: a picture cannot be used any more: {first}")
+        features = embed_again(dataset, rows, embedder, view, progress=progress)
         answers.append(run.probe.probabilities(features.values))
     mixed = (beta * answers[0] + (1 - beta) * np.mean(answers[1:], axis=0)).astype(np.float32)
     targets = dataset.targets[rows]

@@ -7,7 +7,7 @@ head, and ends as an ONNX graph and a probe, so that all that is done with a run
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from safetensors.torch import save
 
 from tellapart.data.atomic_file import write_atomically
 from tellapart.data.dataset import Dataset
-from tellapart.errors import DatasetError, RunError, UsageError
+from tellapart.errors import RunError
 from tellapart.finetuning.augment import Transforms
-from tellapart.finetuning.classifier import Classifier, Unfreeze
+from tellapart.finetuning.classifier import Classifier
 from tellapart.finetuning.convert import as_backbone
 from tellapart.finetuning.explanation import Epoch
+from tellapart.finetuning.finetune_options import FinetuneOptions
 from tellapart.finetuning.kept_activations import kept_below
 from tellapart.finetuning.loop import LoopOptions, Step, Trained, train_epochs
 from tellapart.finetuning.network import FeatureNetwork, load_network, tensors_hash
@@ -41,85 +42,18 @@ from tellapart.finetuning.stages import (
     write_stage,
 )
 from tellapart.model.backbone import Backbone
-from tellapart.training.embed import Embedder, Progress, embed
+from tellapart.training.embed import Embedder, Progress, embed_again
 from tellapart.training.probe import Probe, balanced_weights
 from tellapart.training.run import Run
 
 __all__ = [
-    "FinetuneOptions",
     "class_weights",
     "finetune",
     "new_classifier",
     "split_pictures",
 ]
 
-_HIGHEST_ALPHA = 100
 _UNCUT = "the frozen layers run in each epoch anew: {reason}"
-
-
-@dataclass(frozen=True)
-class FinetuneOptions:
-    """How to fine-tune. `lr` as text: one rate, or `1e-5..1e-4`, geometric from stem to head.
-
-    `unfreeze` says how many of the network's last layer groups learn: `all`, `last` or a number.
-    `accumulate` times `batch` pictures make one step of the optimiser, `batch` at a time. `mixup` and
-    `cutmix` are the alphas of each, from 0 (none) to 100; `ema` in [0, 1) is the decay of the weights'
-    moving average, 0 for none. With `patience` above 0 a tenth of the training pictures is set
-    aside, training ends after so many epochs without a lower loss on them, and the best epoch counts.
-    Where a part learns, the frozen layers run once for each of `views` changed views of a picture,
-    which take turns by epoch; with 0 they run in each epoch, each time on another view. The rates
-    rise from `lr / div` over a share of `pct_start` of the steps, by default as in fastai's
-    fine_tune. Raises UsageError.
-    """
-
-    epochs: int = 2
-    lr: str = "1e-5..1e-4"
-    unfreeze: str = "all"
-    batch: int = 32
-    transforms: Transforms = field(default_factory=Transforms)
-    label_smoothing: float = 0.0
-    weight_decay: float = 0.01
-    seed: int = 0
-    accumulate: int = 1
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    ema: float = 0.0
-    patience: int = 0
-    views: int = 4
-    div: float = 5.0
-    pct_start: float = 0.3
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch < 2:
-            raise UsageError(f"epochs {self.epochs}, batch {self.batch}; expected 1 and 2 at least")
-        if not 0 <= self.seed < 1 << 62:
-            raise UsageError(
-                f"the seed is {self.seed}; expected 0 or more, and below 2 to the 62nd"
-            )
-        if not 0 <= self.label_smoothing < 1:
-            raise UsageError(f"label_smoothing is {self.label_smoothing}; expected 0 ≤ value < 1")
-        if self.accumulate < 1 or self.patience < 0:
-            raise UsageError(
-                f"accumulate {self.accumulate}, patience {self.patience}; expected 1 and 0 at least"
-            )
-        for name, alpha in (("mixup", self.mixup), ("cutmix", self.cutmix)):
-            if not 0 <= alpha <= _HIGHEST_ALPHA:
-                raise UsageError(f"{name} is {alpha}; expected an alpha from 0 to {_HIGHEST_ALPHA}")
-        if self.views < 0:
-            raise UsageError(f"views is {self.views}; expected 0 or more")
-        if not 0 <= self.ema < 1:
-            raise UsageError(f"ema is {self.ema}; expected a decay, 0 ≤ value < 1")
-        parse_lr(self.lr)
-        _ = self.groups
-
-    @property
-    def groups(self) -> Unfreeze:
-        """`unfreeze` as `Classifier.unfreeze` takes it."""
-        if self.unfreeze in ("all", "last"):
-            return self.unfreeze  # type: ignore[return-value]
-        if not self.unfreeze.isdecimal():
-            raise UsageError(f"unfreeze is {self.unfreeze!r}; expected all, last or a number")
-        return int(self.unfreeze)
 
 
 def finetune(
@@ -175,9 +109,16 @@ def finetune(
     }
     probabilities, facts["computed"] = _answers(classifier.probe(), backbone, run, dataset)
     facts["seconds"] = {"finetune": round(time.monotonic() - began, 3)}
-    noted = replace(run, info={**run.info, "notes": [*run.notes, *trained.notes]})
     stage = write_stage(
-        folder, noted, base, dataset, classifier.probe(), probabilities, trained.history, facts
+        folder,
+        run,
+        base,
+        dataset,
+        classifier.probe(),
+        probabilities,
+        trained.history,
+        facts,
+        notes=trained.notes,
     )
     checkpoint.unlink(missing_ok=True)
     return stage
@@ -294,6 +235,11 @@ def _network(base: Run) -> FeatureNetwork:
     facts = base.info["backbone"]
     own = "graph" in facts
     weights = base.folder / "network.safetensors" if own else base.info["options"].get("weights")
+    if own and not (base.folder / "network.safetensors").exists():
+        raise RunError(
+            f"{base.folder} holds no weights to train on, only a graph to predict with. Fine-tune the "
+            "run that it was exported from."
+        )
     network = load_network(facts["name"], None if weights is None else Path(weights))
     found = tensors_hash(network.model) if own else network.info.weights_sha256
     if found != facts["weights_sha256"]:
@@ -368,10 +314,8 @@ def _answers(
 ) -> tuple[NDArray[np.float32], int]:
     """Probabilities of the held-out pictures by the graph, as everybody will use it."""
     embedder = Embedder(backbone, run.preprocess, runtime=run.info["options"]["runtime"])
-    features = embed(dataset.root, held_out(dataset).paths, embedder)
-    if features.failures:
-        first = next(iter(features.failures.values()))
-        raise DatasetError(f"a picture has changed while the network was trained: {first}")
+    part = held_out(dataset)
+    features = embed_again(part, range(len(part)), embedder)
     return probe.probabilities(features.values), features.computed
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from tellapart.errors import UsageError
 from tellapart.finetuning.explanation import Epoch
 from tellapart.finetuning.heads import Head
 from tellapart.finetuning.pictures import seed_of
@@ -77,6 +78,10 @@ def train_head(
     on_epoch: Callable[[Epoch], None] = lambda row: None,
 ) -> list[Epoch]:
     """Train `head` in place; a row per epoch, measured on `valid`, or none where there is none."""
+    if len(train.targets) < 2:
+        raise UsageError(
+            "one training vector is too few for epochs; give more pictures, or --views 1"
+        )
     optimizer = head_optimizer(head, options)
     cycle = options.cycle(train)
     steps = len(cycle.lrs) // options.epochs

@@ -3,13 +3,11 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from tellapart.data.atomic_file import write_atomically
 from tellapart.data.dataset import Dataset
-from tellapart.errors import DatasetError
 from tellapart.finetuning.explanation import Epoch
 from tellapart.finetuning.frozen import FrozenOptions, Vectors, train_head
 from tellapart.finetuning.heads import Head
@@ -24,8 +22,8 @@ from tellapart.finetuning.stages import (
     stage_folder,
     write_stage,
 )
-from tellapart.training.embed import Embedder, Features, Progress, View, embed
-from tellapart.training.logistic import Array, Indices
+from tellapart.training.embed import Embedder, Progress, embed_again
+from tellapart.training.logistic import Array
 from tellapart.training.run import Run
 
 __all__ = ["FrozenData", "frozen_data", "new_head", "train_frozen"]
@@ -110,20 +108,11 @@ def frozen_data(
         base.backbone(), base.preprocess, runtime=run.info["options"]["runtime"], workers=workers
     )
 
-    def seen(rows: Indices, view: View | None = None) -> Features:
-        looking = embedder if view is None else embedder.seen_as(view)
-        paths = [dataset.paths[row] for row in rows]
-        features = embed(dataset.root, paths, looking, progress=progress)
-        if features.failures:
-            first = next(iter(features.failures.values()))
-            raise DatasetError(f"{dataset.root}: a picture changed while it was used: {first}")
-        return features
-
+    seen = partial(embed_again, embedder=embedder, progress=progress)
     rows, valid = dataset.rows_of("train"), dataset.rows_of("valid")
-    parts = [seen(rows), *(seen(rows, view) for view in options.other_views)]
-    order = {path: row for row, path in enumerate(dataset.paths)}
-    others = seen(np.asarray([order[path] for path in held_out(dataset).paths]))
-    shown = seen(valid)
+    parts = [seen(dataset, rows, view=view) for view in (None, *options.other_views)]
+    apart = held_out(dataset)
+    others, shown = seen(apart, range(len(apart))), seen(dataset, valid)
     balanced = base.info["probe"]["balanced"]
     targets = dataset.targets
     weights = class_weights(targets[rows], len(dataset.classes)) if balanced else None

@@ -17,7 +17,8 @@ from tellapart.evaluation.metrics import Metrics
 from tellapart.finetuning.augment import Transforms
 from tellapart.finetuning.augmented_answers import AugmentedAnswers, tta
 from tellapart.finetuning.epoch_table import check_metric
-from tellapart.finetuning.finetune import FinetuneOptions, finetune
+from tellapart.finetuning.finetune import finetune
+from tellapart.finetuning.finetune_options import FinetuneOptions
 from tellapart.finetuning.frozen_stage import train_frozen
 from tellapart.finetuning.heads import HeadKind
 from tellapart.finetuning.live import LiveTable, tell
@@ -26,7 +27,7 @@ from tellapart.finetuning.lr_finder import Suggestions
 from tellapart.finetuning.one_cycle import OneCycle
 from tellapart.finetuning.recorder import Fit, Recorder
 from tellapart.finetuning.schedule import FASTAI_2, Rate, fine_tune_plan, format_lr
-from tellapart.finetuning.stages import base_stage, copy_stage
+from tellapart.finetuning.stages import base_stage, copy_stage, needed_stages
 from tellapart.ship.predictor import Prediction, Predictor
 from tellapart.training.run import Run, export_run
 from tellapart.training.train import TrainOptions, train
@@ -174,8 +175,10 @@ class Learner:
 
     def save(self, name: str) -> Run:
         """Keep where it stands as the stage `name` of the run; an older one of that name is replaced."""
-        self._stage = copy_stage(self.run, self.stage, name)
-        return self._stage
+        saved = copy_stage(self.run, self.stage, name)
+        if self._stage is not None:  # else the head is untrained, and stays so
+            self._stage = saved
+        return saved
 
     def load(self, name: str) -> Self:
         """Go back to a stage: `learn.load("stage-1")`. Raises UsageError where there is none."""
@@ -216,10 +219,12 @@ class Learner:
         return export_run(self.stage, Path(folder)).folder
 
     def _next_name(self) -> str:
-        """fit-1, fit-2, …, so that a script run again finds its own; never that of where it stands."""
+        """fit-1, fit-2, …, so that a script run again finds its own; never one that is still needed."""
+        kept = needed_stages(self.run, self.stage)
         self._fits += 1
-        name = f"fit-{self._fits}"
-        return self._next_name() if name == self.stage.info.get("stage") else name
+        while (name := f"fit-{self._fits}") in kept:
+            self._fits += 1
+        return name
 
     def _say(self, text: str) -> None:
         if self._shown:

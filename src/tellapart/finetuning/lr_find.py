@@ -13,16 +13,16 @@ from torch import Tensor
 
 from tellapart.finetuning.classifier import Classifier
 from tellapart.finetuning.finetune import (
-    FinetuneOptions,
     class_weights,
     new_classifier,
     split_pictures,
 )
+from tellapart.finetuning.finetune_options import FinetuneOptions
 from tellapart.finetuning.frozen import FrozenOptions, Vectors, head_optimizer, head_step
 from tellapart.finetuning.frozen_stage import frozen_data, new_head
 from tellapart.finetuning.heads import Head
 from tellapart.finetuning.loop import LoopOptions, new_optimizer, train_step
-from tellapart.finetuning.lr_finder import Suggestions, Sweep, suggest, sweep
+from tellapart.finetuning.lr_finder import Suggestions, Sweep, matched_steps, suggest, sweep
 from tellapart.finetuning.one_cycle import OneCycle
 from tellapart.finetuning.pictures import Pictures, seed_of
 from tellapart.finetuning.stages import base_stage, run_dataset
@@ -32,6 +32,8 @@ from tellapart.training.run import Run
 __all__ = ["lr_find", "lr_find_frozen"]
 
 _EPOCHS_OF_A_RESTART = 1000  # so that no two restarts see the same order
+_HEAD_SMOOTHING = 0.6  # more would lag: a short training's sweep comes down within thirty steps
+_TOP_MOMENTUM = 0.85  # of one cycle at its highest rate; 0.95 shoots over the bottom as rates rise
 
 
 def lr_find(
@@ -77,24 +79,33 @@ def lr_find_frozen(
     *,
     fresh: bool = False,
     start: str | Run | None = None,
-    lr_min: float = 1e-7,
-    lr_max: float = 10.0,
-    steps: int = 100,
+    lr_min: float = 1e-5,
+    lr_max: float = 1.0,
+    steps: int | None = None,
     restarts: int = 5,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[Sweep, Suggestions]:
-    """The same for the head alone, on cached features: for `train_frozen`. A `fresh` head is untrained."""
+    """The same for the head alone, on cached features: for `train_frozen`. A `fresh` head is untrained.
+
+    The default suggestion is the knee of a sweep that is matched to the training's length, epochs and
+    batch of `options`: with as many steps per ratio of rates as make it go as far (`matched_steps`), and
+    with the momentum of the cycle's top. fastai's valley is the middle of the fall, and features that
+    tell the classes apart let the loss fall at all rates: it is then a constant of the sweep's range.
+    """
     run = run if isinstance(run, Run) else Run.load(run)
     options = options or OneCycle()
     base = base_stage(run, start)
     data = frozen_data(run, base, run_dataset(run), options, workers=workers, progress=progress)
     head = new_head(base, data, options, fresh=fresh)
+    if steps is None:
+        cycle = data.options.cycle(data.train)
+        steps = matched_steps(lr_min, lr_max, len(cycle.lrs))
     found = sweep(
         _HeadStepper(head, data.train, data.options),
-        lr_min=lr_min, lr_max=lr_max, steps=steps, restarts=restarts,
+        lr_min=lr_min, lr_max=lr_max, steps=steps, restarts=restarts, smoothing=_HEAD_SMOOTHING,
     )  # fmt: skip
-    return found, suggest(found)
+    return found, suggest(found, knee=True)
 
 
 class _HeadStepper:
@@ -116,6 +127,7 @@ class _HeadStepper:
     def step(self, lr: float) -> float:
         for group in self._optimizer.param_groups:
             group["lr"] = lr
+            group["betas"] = (_TOP_MOMENTUM, 0.99)
         return head_step(
             self._head, self._optimizer, self._vectors, next(self._rows), self._options
         )
@@ -126,8 +138,10 @@ class _HeadStepper:
         self._head.eval()
 
     def _endless(self, epoch: int) -> Iterator[Tensor]:
+        """Without an epoch's last short batch, whose loss would be noisier than the others."""
         while True:
-            yield from self._vectors.plan(self._options.batch, seed_of(self._options.seed, epoch))
+            plan = self._vectors.plan(self._options.batch, seed_of(self._options.seed, epoch))
+            yield from [rows for rows in plan if len(rows) >= self._options.batch] or plan
             epoch += 1
 
 

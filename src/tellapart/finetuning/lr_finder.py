@@ -6,7 +6,8 @@ from the median of the restarts, since a single curve's valley moves with the mi
 curve says nothing, the finder says so and suggests nothing.
 
 It knows training only by its loss: a rate that is good for a hundred steps may be too high for
-thousands. NumPy alone; drawing is in `lr_finder_plot`.
+thousands, unless the sweep is as dense as `matched_steps` has it; then the `knee` is the default, fastai's
+valley otherwise. NumPy alone; drawing is in `lr_finder_plot`.
 """
 
 import math
@@ -19,12 +20,13 @@ from numpy.typing import NDArray
 
 from tellapart.errors import UsageError
 
-__all__ = ["METHODS", "Stepper", "Suggestions", "Sweep", "suggest", "sweep"]
+__all__ = ["METHODS", "Stepper", "Suggestions", "Sweep", "matched_steps", "suggest", "sweep"]
 
 Curve = NDArray[np.float64]
 
 _FEWEST = 20  # steps; with fewer, what is left after cutting both ends is no curve
 _FLAT = 0.01  # of the loss at the start
+_FALLEN = 0.99  # of the whole fall, at the knee; what is left is flat, as _FLAT has it
 _BEYOND_NOISE = 5.0  # standard errors, since the lowest of about ten windows is looked for
 
 
@@ -87,7 +89,9 @@ def sweep(
 
     The losses are smoothed exponentially with the factor `smoothing` in [0, 1), corrected for their
     start. A restart stops at a loss that is not finite, or whose smoothed value is above `blow_up`
-    times the lowest. Raises UsageError for values out of range, and whatever `stepper` raises.
+    times the lowest and above `blow_up` times the range of the losses at the first tenth of the rates,
+    where they differ by their minibatches alone: near 0, one hard picture makes many times the lowest.
+    Raises UsageError for values out of range, and whatever `stepper` raises.
 
     >>> class Bowl:
     ...     def begin(self, restart): self.x = 1.0
@@ -135,7 +139,7 @@ def _run(
     blow_up: float,
 ) -> None:
     """One restart, written into `losses` and `smoothed` (steps,)."""
-    average, lowest = 0.0, math.inf
+    average, lowest, settling = 0.0, math.inf, max(len(rates) // 10, 1)
     for i, rate in enumerate(rates):
         loss = float(step(float(rate)))
         if not math.isfinite(loss):
@@ -143,8 +147,22 @@ def _run(
         average = smoothing * average + (1 - smoothing) * loss
         losses[i], smoothed[i] = loss, average / (1 - smoothing ** (i + 1))
         lowest = min(lowest, smoothed[i])
-        if smoothed[i] > blow_up * lowest > 0:
+        apart = float(np.ptp(losses[: min(i + 1, settling)]))
+        if smoothed[i] > blow_up * max(lowest, apart) > 0:
             return
+
+
+def matched_steps(lr_min: float, lr_max: float, training_steps: int) -> int:
+    """How many steps a sweep takes that at each rate has gone as far as a whole training at that rate.
+
+    One cycle of n steps has a mean rate of half its highest, so its rates add up to n/2 times that.
+    Those of a sweep with m steps for each factor e add up to m times the rate it has come to. So m
+    is n/2: then the sweep's curve is near the loss that one cycle ends with at each rate.
+
+    >>> matched_steps(1e-5, 1.0, 16)
+    93
+    """
+    return max(_FEWEST, 1 + round(training_steps / 2 * math.log(lr_max / lr_min)))
 
 
 def _median(curves: Curve) -> Curve:
@@ -159,8 +177,9 @@ class Suggestions:
 
     `valley`, the default, lies in the middle of the longest fall; `steep` where the loss falls
     fastest per ratio of rates; `slide` below the last steep part before the end; `minimum` is a
-    tenth of the rate with the lowest loss. `spread` ≥ 1 is the factor between the restarts' own
-    valleys, None with one.
+    tenth of the rate with the lowest loss. `knee`, where it was asked for, is the lowest rate at which
+    99 % of the fall is done, and the default then. `spread` ≥ 1 is the factor between the restarts'
+    own defaults, None with one.
     """
 
     valley: float | None
@@ -170,33 +189,46 @@ class Suggestions:
     spread: float | None
     restarts: int
     refusal: str | None = None
+    knee: float | None = None
+
+    @property
+    def rate(self) -> float | None:
+        """The default, to be used as `lr=`: the knee where there is one, else the valley."""
+        return self.valley if self.knee is None else self.knee
 
     @property
     def pair(self) -> tuple[float, float] | None:
-        """(valley / 100, valley): rates from the first layer group to the last, usable as `lr=`."""
-        return None if self.valley is None else (self.valley / 100, self.valley)
+        """(rate / 100, rate): rates from the first layer group to the last, usable as `lr=`."""
+        return None if self.rate is None else (self.rate / 100, self.rate)
 
     def sentence(self) -> str:
         """What the sweep says and the next step, in plain words."""
-        if self.valley is None:
+        rate = self.rate
+        if rate is None:
             return self.refusal or ""
         sure = (
             "one restart, so how sure this is is not known"
             if self.spread is None
             else f"{self.restarts} restarts lie within a factor of {self.spread:.1f}"
         )
+        if self.knee is not None:
+            return (
+                f"A training of this length brings the loss down with rates from {rate:.1e} on ({sure}). "
+                f"Train with lr={rate:.1e}."
+            )
         return (
-            f"The loss falls best around a rate of {self.valley:.1e} ({sure}). Train with "
-            f"lr={self.valley:.1e}, or unfrozen with lr={self.valley / 100:.1e}..{self.valley:.1e}."
+            f"The loss falls best around a rate of {rate:.1e} ({sure}). Train with "
+            f"lr={rate:.1e}, or unfrozen with lr={rate / 100:.1e}..{rate:.1e}."
         )
 
 
-def suggest(found: Sweep) -> Suggestions:
+def suggest(found: Sweep, *, knee: bool = False) -> Suggestions:
     """Rates by each of `METHODS` from the median curve, or the reason why there is none.
 
     As in fastai, the first tenth of the curve, where smoothing has not settled, and the last five
-    values, where the loss blows up, are left out. All four shift with the axis: multiplying the
-    rates by a factor multiplies the suggestions by it.
+    values, where the loss blows up, are left out. All shift with the axis: multiplying the rates by a
+    factor multiplies the suggestions by it. With `knee` that is suggested as well, and is the default:
+    for sweeps of `matched_steps`. It is taken from the mean of the losses before smoothing, which lags.
 
     >>> rates, start = np.geomspace(1e-7, 10, 100), np.ones((3, 100))
     >>> print(suggest(Sweep(rates, start, start)).refusal)
@@ -206,15 +238,15 @@ Check that the layers to be trained are not frozen, or sweep to a higher rate.
     if refusal := _refusal(found):
         return Suggestions(None, None, None, None, None, found.restarts, refusal)
     rates, curve = _usable(found.rates, found.median)
-    valleys = [
-        _valley(*usable)
-        for row in found.smoothed
+    own = [
+        _knee(found.rates, raw[None]) if knee else _valley(*usable)
+        for raw, row in zip(found.losses, found.smoothed, strict=True)
         if len((usable := _usable(found.rates, row))[0]) > 1
     ]
-    spread = max(valleys) / min(valleys) if len(valleys) > 1 else None
+    spread = max(own) / min(own) if len(own) > 1 else None
     return Suggestions(
         _valley(rates, curve), _steep(rates, curve), _slide(rates, curve), _minimum(rates, curve),
-        spread, found.restarts,
+        spread, found.restarts, knee=_knee(found.rates, found.losses) if knee else None,
     )  # fmt: skip
 
 
@@ -258,6 +290,31 @@ def _slide(rates: Curve, curve: Curve) -> float:
 
 def _minimum(rates: Curve, curve: Curve) -> float:
     return float(rates[curve.argmin()]) / 10
+
+
+def _knee(rates: Curve, losses: Curve) -> float:
+    """The lowest rate at which _FALLEN of the fall is done, between rates by interpolation; of the
+    mean of `losses` (restarts, steps) as far as all run, averaged over five neighbours. The lowest
+    rate where nothing falls. Where the loss nearly stays at its lowest, the place of the lowest
+    is chance; where it comes near that is not.
+
+    >>> falling = np.maximum(1 - np.arange(41) / 20, 0)  # to step 20 of 40
+    >>> print(f"{_knee(np.geomspace(1e-4, 1, 41), falling[None]):.1e}")
+    1.3e-02
+    """
+    gone = np.flatnonzero(np.isnan(losses).any(axis=0))
+    length = int(gone[0]) if len(gone) else len(rates)
+    if length < 5:
+        return float(rates[0])
+    curve = np.convolve(losses[:, :length].mean(axis=0), np.full(5, 0.2), "valid")
+    lowest = int(curve.argmin())
+    level = curve[0] - _FALLEN * (curve[0] - curve[lowest])
+    after = int((curve[: lowest + 1] <= level).argmax())
+    if after == 0:
+        return float(rates[0])
+    share = (curve[after - 1] - level) / (curve[after - 1] - curve[after])
+    place = np.interp(after - 1 + share + 2, np.arange(len(rates)), np.log(rates))
+    return float(np.exp(place))
 
 
 METHODS: Final[dict[str, Callable[[Curve, Curve], float]]] = {

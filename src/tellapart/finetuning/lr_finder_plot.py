@@ -57,7 +57,7 @@ def draw(found: Sweep, suggestions: Suggestions) -> "Figure":
     _draw_curves(axes, found)
     title = suggestions.sentence()
     figure.text(0.1, 0.985, textwrap.fill(title, 105), va="top", fontsize=9)
-    if suggestions.valley is not None:
+    if suggestions.rate is not None:
         _mark(axes, found, suggestions)
     return figure
 
@@ -92,9 +92,12 @@ def _mark(axes: "Axes", found: Sweep, suggestions: Suggestions) -> None:
     renderer = axes.figure.canvas.get_renderer()  # type: ignore[attr-defined]
     valid = np.isfinite(found.median)
     values = {name: getattr(suggestions, name) for name in METHODS}
+    default = "valley"
+    if suggestions.knee is not None:
+        values["knee"], default = suggestions.knee, "knee"
     rows: list[list[tuple[float, float]]] = []
     for name, rate in sorted(values.items(), key=lambda item: item[1]):
-        chosen = name == "valley"
+        chosen = name == default
         colour = "#cb181d" if chosen else "#555555"
         loss = np.interp(np.log(rate), np.log(found.rates[valid]), found.median[valid])
         inside = float(np.clip(rate, found.rates[0], found.rates[-1]))

@@ -152,6 +152,10 @@ def new_recipe(
     if name is None:
         name = "auto" if dials else "probe"
     if name == "probe":
+        if no_flip and not views:
+            raise UsageError(
+                "--no-flip is for augmented views; ask for some with --views or --epochs"
+            )
         if dials:
             raise UsageError(f"--{next(iter(dials))} belongs to --recipe one-cycle or auto")
         return ConvexProbe(augmented_views(views or 0, transforms, seed))
@@ -206,8 +210,9 @@ def _choice(losses: NDArray[np.float64], weight: NDArray[np.float64] | None) -> 
     difference = losses[0] - losses[1]
     weight = np.ones_like(difference) if weight is None else weight
     mean = np.average(difference, weights=weight)
-    error = np.sqrt(np.sum(np.square(weight * (difference - mean)))) / weight.sum()
-    return int(mean > error)
+    n = len(difference)
+    spread = np.sqrt(np.sum(np.square(weight * (difference - mean))) * n / (n - 1))
+    return int(mean * weight.sum() > spread * (1 + 1e-9))  # one picture alone decides nothing
 
 
 def _losses(probabilities: Array, targets: Indices) -> NDArray[np.float64]:

@@ -34,6 +34,7 @@ __all__ = [
     "cycle_facts",
     "held_out",
     "identity",
+    "needed_stages",
     "read_history",
     "run_dataset",
     "stage_config",
@@ -93,10 +94,25 @@ def copy_stage(run: Run, stage: Run, name: str) -> Run:
         if file.is_file() and file.name != "run.json" and not file.name.startswith("."):
             write_atomically(folder / file.name, file.read_bytes())
     facts = {
-        "of_run": identity(run), "from": FIRST, "depth": 0, **stage.info, "stage": name,
+        "of_run": identity(run), "from": FIRST, "depth": 0, **stage.info, "stage": name, "saved": True,
         "finished": time.time(),
     }  # fmt: skip
     return write_info(folder, facts)
+
+
+def needed_stages(run: Run, stage: Run) -> set[str]:
+    """The names of stages that were saved by name, of this one, and of those that it came from."""
+    infos = {file.parent.name: _info(file) for file in (run.folder / "stages").glob("*/run.json")}
+    names = {name for name, info in infos.items() if info.get("saved")}
+    name = stage.info.get("stage")
+    while name in infos and name not in names:
+        names.add(name)
+        name = infos[name].get("from")
+    return names
+
+
+def _info(file: Path) -> dict[str, Any]:
+    return Run.load(file.parent).info
 
 
 def stage_folder(run: Run, name: str | None, config: dict[str, Any] | None = None) -> Path:
@@ -208,6 +224,8 @@ def write_stage(
     probabilities: NDArray[np.float32],
     history: Sequence[Epoch],
     facts: dict[str, Any],
+    *,
+    notes: Sequence[str] = (),
 ) -> Run:
     """Measure a stage, explain it, and write it; it is finished then.
 
@@ -225,7 +243,7 @@ def write_stage(
         **run.info, "stage": folder.name, "of_run": identity(run),
         "from": base.info.get("stage", FIRST), "depth": base.info.get("depth", 0) + 1,
         "finished": time.time(), "metrics": {name: m.to_json() for name, m in metrics.items()},
-        "notes": [*run.notes, *(f"{finding}".rstrip(".") for finding in findings)], **facts,
+        "notes": [*run.notes, *notes, *(f"{finding}".rstrip(".") for finding in findings)], **facts,
     }  # fmt: skip
     tables = run_tables(part, probabilities)
     with (run.folder / "dataset.csv").open(newline="", errors="surrogateescape") as file:

@@ -21,19 +21,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tellapart.data.cpus import cpu_count
+from tellapart.data.dataset import Dataset
 from tellapart.data.failure import Failure
 from tellapart.data.hashing import sha256_of_files
 from tellapart.data.images import decode, read_bytes, upright_rgb
 from tellapart.data.ordered_map import ordered_map
 from tellapart.data.scratch_array import scratch_array
-from tellapart.errors import ImageError
+from tellapart.errors import DatasetError, ImageError
 from tellapart.model.backbone import Backbone
 from tellapart.model.backbones import cache_folder
 from tellapart.model.preprocess import PreprocessSpec
 from tellapart.model.runtime import open_session
 from tellapart.training.feature_cache import FeatureCache, as_stored
 
-__all__ = ["Embedder", "Features", "Progress", "View", "embed"]
+__all__ = ["Embedder", "Features", "Progress", "View", "embed", "embed_again"]
 
 Progress = Callable[[str, int, int], None]
 """Called as `progress(stage, done, total)`, often; stages are `read` and `embed`."""
@@ -184,6 +185,27 @@ def embed(
             failures[row] = Failure.of(paths[row], error)
     computed = len(missing) - len(failed)
     return Features(values, tuple(hashes), dict(sorted(failures.items())), computed)
+
+
+def embed_again(
+    dataset: Dataset,
+    rows: Sequence[int] | NDArray[np.intp],
+    embedder: Embedder,
+    view: View | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Features:
+    """The features of rows of a dataset whose pictures were all fine before, plainly or in a view.
+
+    Raises DatasetError where one cannot be used any more.
+    """
+    looking = embedder if view is None else embedder.seen_as(view)
+    paths = [dataset.paths[row] for row in rows]
+    features = embed(dataset.root, paths, looking, progress=progress)
+    if features.failures:
+        first = next(iter(features.failures.values()))
+        raise DatasetError(f"{dataset.root}: a picture changed while it was used: {first}")
+    return features
 
 
 def _fill_known(

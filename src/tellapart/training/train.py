@@ -20,7 +20,7 @@ from tellapart.model.backbone import BackboneInfo
 from tellapart.model.backbones import open_backbone, weights_file_hash
 from tellapart.model.preprocess import Fit, PreprocessSpec
 from tellapart.model.presets import find_preset
-from tellapart.training.embed import Embedder, Features, Progress, embed
+from tellapart.training.embed import Embedder, Features, Progress, embed, embed_again
 from tellapart.training.logistic import Array
 from tellapart.training.recipe import ConvexProbe, HeadFit, Recipe, new_task
 from tellapart.training.run import Run, Tables, claim_folder, read_config, write_run
@@ -195,15 +195,9 @@ def _seen_otherwise(
 ) -> list[Features]:
     """The training pictures as the recipe's views show them."""
     rows = dataset.rows_of("train")
-    paths = [dataset.paths[row] for row in rows]
-    seen = []
-    for view in recipe.other_views:
-        features = embed(dataset.root, paths, embedder.seen_as(view), progress=progress)
-        if features.failures:
-            first = next(iter(features.failures.values()))
-            raise DatasetError(f"{dataset.root}: a picture changed while it was used: {first}")
-        seen.append(features)
-    return seen
+    return [
+        embed_again(dataset, rows, embedder, view, progress=progress) for view in recipe.other_views
+    ]
 
 
 def _probabilities(dataset: Dataset, values: Array, fit: HeadFit) -> Array:
