@@ -53,11 +53,11 @@ def unfrozen(job: dict[str, Any], out: Path) -> tuple[Run, dict[str, Any]]:
 
     def timed(classifier: Any, learn: Any, valid: Any, *rest: Any, **named: Any) -> Any:
         began = time.monotonic()
-        history = epochs(classifier, learn, valid, *rest, **named)
+        trained = epochs(classifier, learn, valid, *rest, **named)
         clock["ended"] = time.monotonic()
         clock["seconds"] = clock["ended"] - began
-        clock["images"] = (len(learn.paths) + len(valid.paths)) * len(history)
-        return history
+        clock["images"] = (len(learn.paths) + len(valid.paths)) * len(trained.history)
+        return trained
 
     module.train_epochs = timed
     options = module.FinetuneOptions(epochs=job["epochs"], lr=f"{job['lowest']}..{job['highest']}")

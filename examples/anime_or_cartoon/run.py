@@ -4,10 +4,10 @@ Without FOLDER the pictures are two kinds of the gallery, which is drawn first.
 """
 
 # %% [markdown]
-# # Anime or cartoon?
+# # Anime or cartoon: from links to a model
 #
-# From lists of links to a classifier, one step after the other. Without a folder of your own, two
-# kinds of the gallery stand for anime and cartoons. Every figure comes with its count and its 95 % interval.
+# Without a folder of your own, two kinds of the gallery stand for anime and cartoons. Every figure comes
+# with its count and its 95 % interval.
 
 # %%
 import argparse
@@ -215,7 +215,7 @@ for file in new:
 # %% [markdown]
 # ## Three questions
 #
-# **Why does the error rate become constant?** It counts whole pictures, and there are few.
+# **Why does the error rate stand still?** It counts whole pictures, and there are few.
 
 # %%
 history = learn.recorder.fits[0].history
@@ -234,7 +234,7 @@ print(
 print(suggestions.sentence())
 
 # %% [markdown]
-# **Is the data set good enough?** Each training picture was asked about by a model that had not seen it,
+# **Are these pictures enough?** Each training picture was asked about by a model that had not seen it,
 # which counts far more pictures than the validation part has. The same with half of the pictures
 # tells what more pictures do.
 

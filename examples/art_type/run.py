@@ -4,7 +4,7 @@ Without FOLDER the pictures are the gallery, which is drawn first.
 """
 
 # %% [markdown]
-# # Which type of art?
+# # Types of art in three stages
 #
 # A frozen network with a new head, then two stages of fine-tuning with lower and lower rates. Without a
 # folder of your own, the gallery is drawn. Every figure comes with its count and its 95 % interval.

@@ -155,7 +155,7 @@ class Learner:
     def lr_find(self, **dials: Any) -> Suggestions:
         """Sweep the rate for what is to be trained next; `recorder.plot()` draws the curve.
 
-        Keywords are those of `tellapart.lr_find`. The suggestions' `valley` and `pair` can be used as `lr`.
+        Keywords are those of `tellapart.lr_find`. The suggestions' `rate` and `pair` can be used as `lr`.
         """
         with LiveTable(self.metric, shown=self._shown) as live:
             if self._groups is None:
