@@ -34,11 +34,7 @@ def _cell(name: str, kind: str, text: str) -> dict[str, Any]:
     else:
         cell |= {"execution_count": None, "outputs": []}
         text = text.replace("import argparse\n", "")
-        text = text.replace(
-            "\n\nimport tellapart\n", "\nfrom IPython.display import Image\n\nimport tellapart\n"
-        )
-        saved = re.compile(r"^figure\.savefig\((.*)\)$", re.MULTILINE)
-        text = saved.sub(r"figure.savefig(\1)\nImage(filename=\1)", text)
+        text = re.sub(r"^(figure\.savefig\(.*\))$", r"\1\nfigure", text, flags=re.MULTILINE)
     if kind == "arguments":
         cell["metadata"] = {"tags": ["parameters"]}
         text = _settings(text)

@@ -12,7 +12,6 @@ Without FOLDER the pictures are two kinds of the gallery, which is drawn first.
 # %%
 import argparse
 import csv
-import shutil
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,7 +22,6 @@ import numpy as np
 import pandas as pd
 
 import tellapart
-from tellapart.evaluation.paired import mcnemar
 
 # %% arguments
 parser = argparse.ArgumentParser(description=__doc__)
@@ -155,13 +153,6 @@ with (args.out / "cleaned.csv").open("w", newline="") as file:
 
 
 # %%
-def compare(before, after):
-    """Two runs by the pictures that both were asked about and only one got right."""
-    right = [{row[0]: row[2] == row[3] for row in run.predictions()} for run in (before, after)]
-    shared = sorted(right[0].keys() & right[1].keys())
-    lost, won, p = mcnemar(*(np.array([answers[path] for path in shared]) for answers in right))
-    return f"of {len(shared)} pictures {won} became right and {lost} wrong (McNemar p = {p:.2g})"
-
 
 cleaned = tellapart.Learner(
     tellapart.Dataset.from_csv(args.out / "cleaned.csv", root=pictures),
@@ -169,7 +160,7 @@ cleaned = tellapart.Learner(
 )  # fmt: skip
 cleaned.fit_one_cycle(args.epochs)
 print(f"Cleaned: {cleaned.validate().sentence()}")
-print(f"All to cleaned: {compare(learn.stage, cleaned.stage)}")
+print(f"All to cleaned: {tellapart.compare(learn.stage, cleaned.stage).sentence()}")
 
 # %% [markdown]
 # ## 6. Fine-tune
@@ -203,8 +194,7 @@ print(f"stage-1: {learn.validate().sentence()}")
 # The exported folder holds all that is needed, and runs without torch.
 
 # %%
-shutil.rmtree(args.out / "model", ignore_errors=True)  # of an earlier run
-learn.export(args.out / "model")
+learn.export(args.out / "model", overwrite=True)
 model = tellapart.load(args.out / "model")
 for file in new:
     answer = model.predict(file)
@@ -247,6 +237,6 @@ few = tellapart.train(
 )
 print(f"Cross-validated, all pictures: {learn.run.metrics['out_of_fold'].sentence()}")
 print(f"Cross-validated, half of them: {few.metrics['out_of_fold'].sentence()}")
-print(f"From half to all: {compare(few, learn.run)}")
-print(f"From stage-1 to more epochs: {compare(learn.stage, tuned)}")
+print(f"From half to all: {tellapart.compare(few, learn.run).sentence()}")
+print(f"From stage-1 to more epochs: {tellapart.compare(learn.stage, tuned).sentence()}")
 print("Where p is below 0.05 there is a difference; elsewhere these pictures cannot show one.")

@@ -13,10 +13,7 @@ Without FOLDER the pictures are the gallery, which is drawn first.
 import argparse
 from pathlib import Path
 
-import numpy as np
-
 import tellapart
-from tellapart.evaluation.paired import mcnemar
 from tellapart.ship.predictor import SURE_FROM
 
 # %% arguments
@@ -116,18 +113,11 @@ print(learn.validate().sentence())
 
 
 # %%
-def compare(before, after):
-    """Two stages by the pictures that only one of them gets right."""
-    right = [{row[0]: row[2] == row[3] for row in run.predictions()} for run in (before, after)]
-    shared = sorted(right[0].keys() & right[1].keys())
-    lost, won, p = mcnemar(*(np.array([answers[path] for path in shared]) for answers in right))
-    return f"of {len(shared)} pictures {won} became right and {lost} wrong (McNemar p = {p:.2g})"
-
 
 for name in stage_3.metrics:
     print(f"{name}: stage-1 {stage_1.metrics[name].sentence()}")
     print(f"{name}: stage-3 {stage_3.metrics[name].sentence()}")
-print(f"From stage-1 to stage-3: {compare(stage_1, stage_3)}")
+print(f"From stage-1 to stage-3: {tellapart.compare(stage_1, stage_3).sentence()}")
 
 # %% [markdown]
 # ## New pictures

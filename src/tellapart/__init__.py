@@ -29,6 +29,7 @@ _PLACES = {
     "TellapartError": "tellapart.errors",
     "TrainOptions": "tellapart.training.train",
     "Transforms": "tellapart.finetuning.augment",
+    "compare": "tellapart.training.compare",
     "draw_gallery": "tellapart.data.gallery",
     "evaluate": "tellapart.evaluation.metrics",
     "finetune": "tellapart.finetuning.finetune",
@@ -59,6 +60,7 @@ __all__ = [
     "TellapartError",
     "TrainOptions",
     "Transforms",
+    "compare",
     "draw_gallery",
     "evaluate",
     "finetune",
@@ -91,6 +93,7 @@ if TYPE_CHECKING:
     from tellapart.model.embedded import BACKBONES
     from tellapart.model.preprocess import PreprocessSpec
     from tellapart.ship.predictor import Prediction, Predictor, load
+    from tellapart.training.compare import compare
     from tellapart.training.run import Run
     from tellapart.training.train import TrainOptions, open_dataset, train
 

@@ -56,9 +56,8 @@ def table_of(output):
 
 
 @needs_torch
-def test_epochs_print_their_table_and_the_comparison(train, tmp_path, monkeypatch):
-    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
-    status, output, notes = train("--epochs", 2)
+def test_epochs_print_the_table_that_is_kept(train, tmp_path):
+    status, output, notes = train("--recipe", "one-cycle", "--epochs", 2)
     assert status == 0, notes
     header, *rows = table_of(output)
     assert header == ["epoch", "train_loss", "valid_loss", "error_rate", "wrong", "time"]
@@ -68,10 +67,20 @@ def test_epochs_print_their_table_and_the_comparison(train, tmp_path, monkeypatc
     for row, kept in zip(rows, history, strict=True):
         assert row[1:3] == [f"{float(kept[name]):.6f}" for name in ("train_loss", "valid_loss")]
         assert (row[4], row[6]) == (kept["errors"], "8")
+
+
+@needs_torch
+def test_epochs_are_compared_with_the_probe(train, tmp_path, monkeypatch):
+    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
+    status, output, notes = train("--epochs", 2)
+    assert status == 0, notes
+    assert len(table_of(output)) == 3
     assert "by cross-validation, and is kept: probe log loss" in notes
     assert "; one-cycle log loss" in notes
     info = Run.load(tmp_path / "run").info
-    assert info["probe"]["compared"]["kept"] in ("probe", "one-cycle")
+    kept = info["probe"]["compared"]["kept"]
+    assert kept in ("probe", "one-cycle")
+    assert (tmp_path / "run" / "history.csv").exists() == (kept == "one-cycle")
     assert info["computed"] == 2 * 20 + 8
 
 

@@ -157,8 +157,11 @@ def test_stages_begin_where_they_are_told_to(fresh):
     assert not np.array_equal(third.probe.weights, second.probe.weights)
     with pytest.raises(UsageError, match="stage-1, again, stage-2, stage-3"):
         tellapart.finetune(fresh, one, start="stage-9")
+    other = tellapart.FinetuneOptions(epochs=1)
     with pytest.raises(RunError, match="other options"):
-        tellapart.finetune(fresh, tellapart.FinetuneOptions(epochs=1), name="again")
+        tellapart.finetune(fresh, other, start="stage-1", name="again")
+    with pytest.raises(UsageError, match="cannot begin with itself"):
+        tellapart.finetune(fresh, other, name="again")
 
 
 def test_what_is_frozen_does_not_move(run):
@@ -257,7 +260,7 @@ def test_the_command(fresh):
     done = subprocess.run([*command, *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     table = done.stdout.splitlines()
-    assert table[0].split() == ["epoch", "train_loss", "valid_loss", "errors", "error_rate", "time"]
+    assert table[0].split() == ["epoch", "train_loss", "valid_loss", "error_rate", "wrong", "time"]
     assert table[1].split()[0] == "0"
     assert "of 12" in table[1]
     assert "stage-2" in done.stderr
@@ -270,7 +273,7 @@ def test_the_command(fresh):
     assert found["stage"] == "x"
     kept = {name: found["finetune"][name] for name in ("accumulate", "mixup", "cutmix", "ema")}
     assert kept == {"accumulate": 2, "mixup": 0.2, "cutmix": 1.0, "ema": 0.5}
-    assert any("4 training pictures that were set aside" in note for note in found["notes"])
+    assert any("4 training pictures that were set aside" in note for note in found["fit_notes"])
     assert has_tensorboard == any(events.glob("x/events.*"))
 
 

@@ -2,14 +2,17 @@
 
 import numpy as np
 import pytest
-import torch
-from torch.nn.functional import cross_entropy
 
-from tellapart.finetuning.frozen import FrozenOptions, Vectors, train_head
-from tellapart.finetuning.heads import Head
-from tellapart.finetuning.lr_find import _HeadStepper
-from tellapart.finetuning.lr_finder import Sweep, matched_steps, suggest, sweep
-from tellapart.finetuning.schedule import one_cycle
+torch = pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("timm", reason="timm is not installed")
+
+from torch.nn.functional import cross_entropy  # noqa: E402
+
+from tellapart.finetuning.frozen import FrozenOptions, Vectors, train_head  # noqa: E402
+from tellapart.finetuning.heads import Head  # noqa: E402
+from tellapart.finetuning.lr_find import _HeadStepper  # noqa: E402
+from tellapart.finetuning.lr_finder import Sweep, matched_steps, suggest, sweep  # noqa: E402
+from tellapart.finetuning.schedule import one_cycle  # noqa: E402
 
 SPAN = (1e-5, 1.0)
 

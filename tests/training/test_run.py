@@ -15,6 +15,7 @@ INFO = {
     "classes": ["a", "b"],
     "backbone": {"name": "x"},
     "dataset": {},
+    "fit_notes": [],
     "metrics": {},
     "notes": [],
     "options": {},

@@ -105,6 +105,7 @@ def train(
 
         tellapart train photos --backbone densenet169 --weights densenet169.safetensors
     """
+    from tellapart.model.presets import find_preset
     from tellapart.training.train import TrainOptions
     from tellapart.training.train import train as train_run
 
@@ -115,6 +116,7 @@ def train(
         class_weight=class_weight, runtime=runtime,
         train_dir=train_dir, valid_dir=valid_dir, test_dir=test_dir,
     )  # fmt: skip
+    views = find_preset(preset).views or None if views is None else views
     chosen = None
     if (recipe or "probe", epochs, lr, head, views or 0, no_flip) != _PLAIN:
         from tellapart.finetuning.one_cycle import new_recipe

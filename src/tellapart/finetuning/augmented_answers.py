@@ -56,6 +56,8 @@ def tta(
     """
     if n < 1 or not 0 <= beta <= 1:
         raise UsageError(f"n {n}, beta {beta}: expected at least 1, and a share from 0 to 1")
+    if split == "train":
+        raise UsageError("the head has learned the training pictures; ask for valid or test")
     dataset = run_dataset(run)
     rows = dataset.rows_of(split)
     if not len(rows):

@@ -298,24 +298,35 @@ def _compared(before: StageOutcome, after: StageOutcome) -> Explanation:
         )  # fmt: skip
     sentence = f"The stages do not differ: {counts}."
     if exact_p_value(was, 0) >= _SIGNIFICANT:
-        sentence += f" With {was} errors before, {n:,} images cannot show an improvement; it takes 6 or more."
+        word = "error" if was == 1 else "errors"
+        sentence += f" With {was} {word} before, {n:,} images cannot show an improvement; it takes 6 or more."
+    kept = after.name if _loss_fell(before, after) else before.name
     return Explanation(
         "no_better", sentence,
-        f"Keep the one with the lower validation loss: {before.name} has {before.valid_loss:.3f}, "
-        f"{after.name} {after.valid_loss:.3f}.",
+        f"Keep {kept}: the validation loss is {before.valid_loss:.3f} in {before.name} and "
+        f"{after.valid_loss:.3f} in {after.name}.",
     )  # fmt: skip
+
+
+def _loss_fell(before: StageOutcome, after: StageOutcome) -> bool:
+    """By 5 % or more."""
+    return after.valid_loss < 0.95 * before.valid_loss
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:] if text.startswith("the ") else text
 
 
 def _stop_here(
     compared: Explanation, before: StageOutcome, after: StageOutcome
 ) -> Explanation | None:
     """A stage that is no better by its errors, nor by 5 % of the validation loss."""
-    if compared.kind != "no_better" or after.valid_loss < 0.95 * before.valid_loss:
+    if compared.kind != "no_better" or _loss_fell(before, after):
         return None
     n, wrong = len(before.correct), int((~np.asarray(before.correct, bool)).sum())
     sentence = (
-        f"{before.name} is enough: {_rate(wrong, n)} are wrong, and another stage improved neither "
+        f"{_capital(before.name)} is enough: {_rate(wrong, n)} are wrong, and another stage improved neither "
         f"that nor the validation loss, {before.valid_loss:.3f} before and {after.valid_loss:.3f} now."
     )
-    next_step = f"Stop here with {before.name}; more images help more than more epochs."
+    next_step = f"Stop here with {before.name}; try more images rather than more epochs."
     return Explanation("stop_here", sentence, next_step)

@@ -26,31 +26,30 @@ from tellapart.finetuning.finetune_options import FinetuneOptions
 from tellapart.finetuning.kept_activations import kept_below
 from tellapart.finetuning.loop import LoopOptions, Step, Trained, train_epochs
 from tellapart.finetuning.network import FeatureNetwork, load_network, tensors_hash
+from tellapart.finetuning.one_cycle import class_weights
 from tellapart.finetuning.pictures import Pictures, seed_of
 from tellapart.finetuning.precision import keep_slow_layers_long
 from tellapart.finetuning.scalars import Scalars
 from tellapart.finetuning.schedule import Cycle, format_lr, layer_rates, one_cycle, parse_lr
 from tellapart.finetuning.set_aside import set_aside
 from tellapart.finetuning.stages import (
-    base_stage,
     claim_stage,
     cycle_facts,
     held_out,
+    planned_stage,
     run_dataset,
-    stage_config,
-    stage_folder,
     write_stage,
 )
 from tellapart.model.backbone import Backbone
 from tellapart.training.embed import Embedder, Progress, embed_again
-from tellapart.training.probe import Probe, balanced_weights
-from tellapart.training.run import Run
+from tellapart.training.probe import Probe
+from tellapart.training.run import Run, writing
 
 __all__ = [
-    "class_weights",
     "finetune",
     "new_classifier",
     "split_pictures",
+    "weights_of_classes",
 ]
 
 _UNCUT = "the frozen layers run in each epoch anew: {reason}"
@@ -84,24 +83,24 @@ def finetune(
     """
     run = run if isinstance(run, Run) else Run.load(run)
     options = options or FinetuneOptions()
-    base = base_stage(run, start)
+    base, folder, config = planned_stage(run, start, name, asdict(options))
     dataset = run_dataset(run)
     classifier = new_classifier(base, options)
-    config = stage_config(run, base, asdict(options))
-    folder = stage_folder(run, name, config)
     parts = _parts(dataset, base, options)
     scalars = None if tensorboard is None else Scalars(Path(tensorboard) / folder.name)
     if finished := claim_stage(folder, config, overwrite=overwrite):
         return finished
     checkpoint = folder / "checkpoint.safetensors"
     began = time.monotonic()
-    loop = _loop_options(options, class_weights(base, dataset), workers)
+    loop = _loop_options(options, weights_of_classes(base, dataset), workers)
     listeners = _Listeners(progress, on_epoch, on_note, scalars)
     trained = _train(classifier, parts, options, loop, checkpoint, listeners)
     backbone = _converted(classifier, run)
-    write_atomically(folder / "network.safetensors", save(_weights(classifier)))
-    write_atomically(folder / "network.onnx", backbone.graph)
+    with writing(folder):
+        write_atomically(folder / "network.safetensors", save(_weights(classifier)))
+        write_atomically(folder / "network.onnx", backbone.graph)
     facts: dict[str, Any] = {
+        "replaceable": overwrite,
         "probe": base.info["probe"],
         "backbone": _facts(run, backbone),
         "cycle": cycle_facts(_cycle(options, classifier, parts.train)),
@@ -110,16 +109,9 @@ def finetune(
     probabilities, facts["computed"] = _answers(classifier.probe(), backbone, run, dataset)
     facts["seconds"] = {"finetune": round(time.monotonic() - began, 3)}
     stage = write_stage(
-        folder,
-        run,
-        base,
-        dataset,
-        classifier.probe(),
-        probabilities,
-        trained.history,
-        facts,
+        folder, run, base, dataset, classifier.probe(), probabilities, trained.history, facts,
         notes=trained.notes,
-    )
+    )  # fmt: skip
     checkpoint.unlink(missing_ok=True)
     return stage
 
@@ -279,14 +271,11 @@ def _pictures(
     return Pictures(dataset.root, paths, targets, base.preprocess, transforms, seed)
 
 
-def class_weights(base: Run, dataset: Dataset) -> tuple[float, ...] | None:
-    """By class, with mean 1 over the pictures; None where the probe weighed none."""
+def weights_of_classes(base: Run, dataset: Dataset) -> tuple[float, ...] | None:
+    """By class, with mean 1 over the training pictures; None where the probe weighed none."""
     if not base.info["probe"]["balanced"]:
         return None
-    targets = dataset.targets[dataset.rows_of("train")]
-    weights = balanced_weights(targets, len(dataset.classes))
-    places = [int(np.flatnonzero(targets == k)[0]) for k in range(len(dataset.classes))]
-    return tuple(float(weights[place]) for place in places)
+    return class_weights(dataset.targets[dataset.rows_of("train")], len(dataset.classes))
 
 
 def _cycle(options: FinetuneOptions, classifier: Classifier, train: Pictures) -> Cycle:

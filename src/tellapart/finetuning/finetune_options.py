@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from tellapart.errors import UsageError
 from tellapart.finetuning.augment import Transforms
 from tellapart.finetuning.classifier import Unfreeze
-from tellapart.finetuning.schedule import parse_lr
+from tellapart.finetuning.schedule import check_dials, parse_lr
 
 __all__ = ["FinetuneOptions"]
 
@@ -64,6 +64,7 @@ class FinetuneOptions:
             raise UsageError(f"views is {self.views}; expected 0 or more")
         if not 0 <= self.ema < 1:
             raise UsageError(f"ema is {self.ema}; expected a decay, 0 ≤ value < 1")
+        check_dials(self.div, self.pct_start, self.weight_decay)
         parse_lr(self.lr)
         _ = self.groups
 

@@ -2,29 +2,29 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from tellapart.data.atomic_file import write_atomically
 from tellapart.data.dataset import Dataset
 from tellapart.finetuning.explanation import Epoch
+from tellapart.finetuning.finetune import weights_of_classes
 from tellapart.finetuning.frozen import FrozenOptions, Vectors, train_head
 from tellapart.finetuning.heads import Head
-from tellapart.finetuning.one_cycle import OneCycle, class_weights
+from tellapart.finetuning.one_cycle import OneCycle
+from tellapart.finetuning.pictures import seed_of
 from tellapart.finetuning.stages import (
-    base_stage,
     claim_stage,
     cycle_facts,
     held_out,
+    planned_stage,
     run_dataset,
-    stage_config,
-    stage_folder,
     write_stage,
 )
 from tellapart.training.embed import Embedder, Progress, embed_again
 from tellapart.training.logistic import Array
-from tellapart.training.run import Run
+from tellapart.training.run import Run, writing
 
 __all__ = ["FrozenData", "frozen_data", "new_head", "train_frozen"]
 
@@ -61,10 +61,9 @@ def train_frozen(
     """
     run = run if isinstance(run, Run) else Run.load(run)
     options = options or OneCycle()
-    base = base_stage(run, start)
+    asked = {"fresh": fresh, **options.config()}
+    base, folder, config = planned_stage(run, start, name, asked)
     dataset = run_dataset(run)
-    config = stage_config(run, base, {"fresh": fresh, **options.config()})
-    folder = stage_folder(run, name, config)
     if finished := claim_stage(folder, config, overwrite=overwrite):
         return finished
     began = time.monotonic()
@@ -72,14 +71,16 @@ def train_frozen(
     head = new_head(base, data, options, fresh=fresh)
     history = train_head(head, data.train, data.options, data.valid, on_epoch=on_epoch)
     probe = head.probe()
-    for file in _NETWORK:
-        if (base.folder / file).exists():
-            write_atomically(folder / file, (base.folder / file).read_bytes())
+    if "graph" in base.info["backbone"]:
+        with writing(folder):
+            for file in _NETWORK:
+                write_atomically(folder / file, (base.folder / file).read_bytes())
     kind = {"recipe": "one-cycle", "features": probe.features}
     facts = {
-        "cycle": cycle_facts(data.options.cycle(data.train)),
+        "replaceable": overwrite, "cycle": cycle_facts(data.options.cycle(data.train)),
         "probe": {**kind, "balanced": base.info["probe"]["balanced"]},
-        "backbone": base.info["backbone"], "one_cycle": asdict(options), "computed": data.computed,
+        "backbone": base.info["backbone"], "computed": data.computed,
+        "one_cycle": {**asdict(options), "head": head.kind},
         "seconds": {"train": round(time.monotonic() - began, 3)},
     }  # fmt: skip
     probabilities = probe.probabilities(data.held_out)
@@ -113,14 +114,14 @@ def frozen_data(
     parts = [seen(dataset, rows, view=view) for view in (None, *options.other_views)]
     apart = held_out(dataset)
     others, shown = seen(apart, range(len(apart))), seen(dataset, valid)
-    balanced = base.info["probe"]["balanced"]
     targets = dataset.targets
-    weights = class_weights(targets[rows], len(dataset.classes)) if balanced else None
+    frozen = options.frozen_options(weights_of_classes(base, dataset))
+    seed = seed_of(options.seed, base.info.get("depth", 0))  # no stage repeats the one before
     return FrozenData(
         Vectors.of([part.values for part in parts], targets[rows]),
         len(rows),
         Vectors.of([shown.values], targets[valid]),
         others.values,
-        options.frozen_options(weights),
+        replace(frozen, seed=seed),
         sum(part.computed for part in (*parts, others)),
     )

@@ -71,6 +71,11 @@ class Head(nn.Module):
         return cls(probe.features, probe.mean, probe.std, layers)
 
     @property
+    def kind(self) -> HeadKind:
+        """`linear` or `hidden`."""
+        return "linear" if len(self.layers) == 1 else "hidden"
+
+    @property
     def classes(self) -> int:
         """How many logits it gives."""
         last = self.layers[-1]

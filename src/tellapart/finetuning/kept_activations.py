@@ -8,7 +8,7 @@ the next one makes it again from the same batches and so with the same bits.
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -88,9 +88,11 @@ def kept_below(
         yield Kept([*pictures], f"what is to be kept takes {facts}")
         return
     classifier.to(memory_format=torch.channels_last).eval()
-    with tempfile.TemporaryFile(dir=folder) as file:
+    with ExitStack() as opened:
+        file = opened.enter_context(tempfile.TemporaryFile(dir=folder))
         trouble = _write(file, kind, cut, passes, batch, workers, on_picture)
         if trouble:
+            opened.close()  # its room is needed
             yield Kept([*pictures], trouble)
             return
         rows = np.memmap(file, kind, mode="r", shape=(passes.total,))

@@ -139,7 +139,7 @@ class Learner:
                     live.on_epoch(row)
         self._stage = stage
         self.recorder.fits.append(fit)
-        for note in stage.notes[len(run.notes) :]:
+        for note in stage.info["fit_notes"]:
             self._say(f"{note}.")
 
     def fine_tune(self, n: int, lr: float = _LR, freeze_epochs: int = 1) -> None:
@@ -152,19 +152,22 @@ class Learner:
                 self.unfreeze()
                 self.fit_one_cycle(part.epochs, part.lr, pct_start=part.pct_start, div=part.div)
 
-    def lr_find(self, **dials: Any) -> Suggestions:
+    def lr_find(self, epochs: int = 4, batch: int | None = None, **dials: Any) -> Suggestions:
         """Sweep the rate for what is to be trained next; `recorder.plot()` draws the curve.
 
-        Keywords are those of `tellapart.lr_find`. The suggestions' `rate` and `pair` can be used as `lr`.
+        While frozen the sweep is matched to a training of `epochs` in batches of `batch` (64 by default;
+        16 unfrozen). Further keywords are those of `tellapart.lr_find`. The suggestions' `rate` and
+        `pair` can be used as `lr`.
         """
         with LiveTable(self.metric, shown=self._shown) as live:
             if self._groups is None:
+                frozen = {**self._frozen, **self._dials, "epochs": epochs, "batch": batch or 64}
                 found = lr_find_frozen(
-                    self.run, OneCycle(**self._frozen, **self._dials), fresh=self._stage is None,
-                    start=self.stage, workers=self._workers, progress=live.progress, **dials,
+                    self.run, OneCycle(**frozen), fresh=self._stage is None, start=self.stage,
+                    workers=self._workers, progress=live.progress, **dials,
                 )  # fmt: skip
             else:
-                options = FinetuneOptions(unfreeze=self._groups, batch=16, **self._dials)
+                options = FinetuneOptions(unfreeze=self._groups, batch=batch or 16, **self._dials)
                 found = lr_find(
                     self.run, options, start=self.stage, workers=self._workers or 2,
                     progress=live.progress, **dials,
@@ -211,12 +214,12 @@ class Learner:
         """The answer for one picture, as `(category, index, probabilities)`."""
         return Predictor(self.stage, workers=1).predict(source)
 
-    def export(self, folder: str | Path) -> Path:
+    def export(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """A run folder of its own at `folder`, which `tellapart.load` opens, here and elsewhere.
 
-        Raises RunError where something else is there.
+        `overwrite` replaces an earlier one. Raises RunError where something else is there.
         """
-        return export_run(self.stage, Path(folder)).folder
+        return export_run(self.stage, Path(folder), overwrite=overwrite).folder
 
     def _next_name(self) -> str:
         """fit-1, fit-2, …, so that a script run again finds its own; never one that is still needed."""

@@ -24,12 +24,13 @@ def in_notebook() -> bool:
 
 def tell(text: str) -> None:
     """A sentence for the user, where the table is."""
-    sys.stdout.write(text + "\n")
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)  # names are data
+    sys.stdout.write(shown + "\n")
     sys.stdout.flush()
 
 
 class LiveTable:
-    """`with LiveTable("error_rate", total=4) as live:` and `live.on_epoch`, `live.progress` as callbacks.
+    """`with LiveTable("error_rate") as live:` and `live.on_epoch`, `live.progress` as callbacks.
 
     With `shown` false nothing appears.
     """
@@ -54,10 +55,13 @@ class LiveTable:
     ) -> None:
         self._status = ""
         self._refresh()
+        self._show_status()
 
     def on_epoch(self, row: Epoch) -> None:
         self.table.add(row)
         if self._display is None and self._shown:
+            self._status = ""
+            self._show_status()
             if len(self.table.rows) == 1:
                 tell(self.table.header)
             tell(self.table.line(row))
@@ -69,6 +73,13 @@ class LiveTable:
         self._status = f"{stage}: {100 * done // max(total, 1)} %" if done < total else ""
         if self._status != before:
             self._refresh()
+            self._show_status()
+
+    def _show_status(self) -> None:
+        """On a terminal: one line on standard error, which the next one takes the place of."""
+        if self._shown and self._display is None and sys.stderr.isatty():
+            sys.stderr.write(f"\r{self._status:<40}" + ("" if self._status else "\r"))
+            sys.stderr.flush()
 
     def _refresh(self) -> None:
         if self._display is not None:

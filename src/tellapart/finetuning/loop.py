@@ -7,6 +7,7 @@ with one number of threads. No validation picture takes part in any choice: wher
 early, training pictures that were set aside decide.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -274,7 +275,7 @@ def _answers(
 def _compare(weights: Weights, aside: Pictures, options: LoopOptions, state: _State) -> None:
     """Keep the weights of an epoch that is better than all before it."""
     loss, _ = _answers(weights.measured, aside, state.piece, options.workers)
-    if state.best_epoch < 0 or loss < state.best_loss:
+    if state.best_epoch < 0 or loss < state.best_loss or not math.isfinite(state.best_loss):
         weights.keep()
         state.best_epoch, state.best_loss = state.epoch, loss
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from tellapart.finetuning.classifier import Classifier
 from tellapart.finetuning.finetune import (
-    class_weights,
     new_classifier,
     split_pictures,
+    weights_of_classes,
 )
 from tellapart.finetuning.finetune_options import FinetuneOptions
 from tellapart.finetuning.frozen import FrozenOptions, Vectors, head_optimizer, head_step
@@ -32,6 +32,7 @@ from tellapart.training.run import Run
 __all__ = ["lr_find", "lr_find_frozen"]
 
 _EPOCHS_OF_A_RESTART = 1000  # so that no two restarts see the same order
+_MOST_STEPS = 10_000  # of a sweep of the head; beyond, it goes less far than the training
 _HEAD_SMOOTHING = 0.6  # more would lag: a short training's sweep comes down within thirty steps
 _TOP_MOMENTUM = 0.85  # of one cycle at its highest rate; 0.95 shoots over the bottom as rates rise
 
@@ -50,8 +51,9 @@ def lr_find(
 ) -> tuple[Sweep, Suggestions]:
     """Sweep the learning rate over minibatches of a run's training pictures, `restarts` times.
 
-    `options` are those of the fine-tuning that is to follow; epochs and lr do not matter here.
-    `suggestions.pair` can be used as its rates. Raises like `finetune`.
+    `options` are those of the fine-tuning that is to follow; of these, what learns, batch, transforms,
+    weight decay, label smoothing and seed matter here. `suggestions.pair` can be used as its rates.
+    Raises like `finetune`.
 
     >>> found, suggestions = lr_find("runs/mine", FinetuneOptions(batch=16))  # doctest: +SKIP
     >>> print(suggestions.sentence())  # doctest: +SKIP
@@ -64,7 +66,7 @@ def lr_find(
     pictures = split_pictures(dataset, base, "train", options)
     loop = LoopOptions(
         1, options.batch, options.weight_decay, options.label_smoothing,
-        class_weights=class_weights(base, dataset), workers=workers,
+        class_weights=weights_of_classes(base, dataset), workers=workers,
     )  # fmt: skip
     stepper = _Stepper(classifier, pictures, loop)
     if progress is not None:
@@ -100,7 +102,7 @@ def lr_find_frozen(
     head = new_head(base, data, options, fresh=fresh)
     if steps is None:
         cycle = data.options.cycle(data.train)
-        steps = matched_steps(lr_min, lr_max, len(cycle.lrs))
+        steps = min(_MOST_STEPS, matched_steps(lr_min, lr_max, len(cycle.lrs)))
     found = sweep(
         _HeadStepper(head, data.train, data.options),
         lr_min=lr_min, lr_max=lr_max, steps=steps, restarts=restarts, smoothing=_HEAD_SMOOTHING,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tellapart.data.atomic_file import write_atomically
-from tellapart.errors import MissingExtra, UsageError
+from tellapart.errors import UsageError
+from tellapart.finetuning.figures import new_figure
 from tellapart.finetuning.lr_finder import METHODS, Suggestions, Sweep
 
 if TYPE_CHECKING:
@@ -46,13 +47,7 @@ def draw(found: Sweep, suggestions: Suggestions) -> "Figure":
 
     In a notebook the last value of a cell is shown. Raises MissingExtra without matplotlib.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise MissingExtra.of(error) or error from None
-    figure = Figure(figsize=(8, 5), dpi=120)
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 5, dpi=120)
     axes = figure.add_axes((0.1, 0.12, 0.86, 0.62))
     _draw_curves(axes, found)
     title = suggestions.sentence()

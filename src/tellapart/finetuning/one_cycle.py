@@ -17,7 +17,7 @@ from tellapart.finetuning.augment import Transforms
 from tellapart.finetuning.explanation import FIELDS, Epoch, explain
 from tellapart.finetuning.frozen import FrozenOptions, Vectors, train_head
 from tellapart.finetuning.heads import Head, HeadKind
-from tellapart.finetuning.schedule import format_lr, parse_lr
+from tellapart.finetuning.schedule import check_dials, format_lr, parse_lr
 from tellapart.finetuning.views import AugmentedView, augmented_views
 from tellapart.training.logistic import Array, Indices
 from tellapart.training.probe import balanced_weights
@@ -63,6 +63,7 @@ class OneCycle:
             raise UsageError(f"label_smoothing is {self.label_smoothing}; expected 0 ≤ value < 1")
         if self.head not in get_args(HeadKind):
             raise UsageError(f"head {self.head!r} is unknown; choose from linear, hidden")
+        check_dials(self.div, self.pct_start, self.weight_decay)
         parse_lr(self.lr)
         _ = self.other_views
 
@@ -87,7 +88,7 @@ class OneCycle:
         if not len(task.valid[1]):
             raise DatasetError(
                 "training in epochs shows how it goes on validation pictures, and there are none; "
-                "set some aside with --valid 0.2"
+                "set some aside with --valid 0.2, or put some into a valid folder where the data is divided"
             )
         held_out = self._cross_validate(task)
         head, history = self._train(task, np.ones(len(task.targets), bool), task.on_epoch)
@@ -117,7 +118,8 @@ class OneCycle:
         on_epoch: Callable[[Epoch], None] | None = None,
     ) -> tuple[Head, list[Epoch]]:
         """A head trained on the pictures `inside`; the history is that of the whole training part."""
-        views = [part[inside] for part in (task.features, *task.views)]
+        parts = (task.features, *task.views)
+        views = parts if inside.all() else [part[inside] for part in parts]
         targets = task.targets[inside]
         head = Head.new(self.head, views[0], len(task.classes), self.seed)
         weights = class_weights(targets, len(task.classes)) if task.balanced else None
@@ -202,7 +204,8 @@ def _better(probe: HeadFit, other: HeadFit, task: Task) -> HeadFit:
     )
     compared = {"probe": says[0], "one-cycle": says[1], "kept": kept.facts["recipe"]}
     facts = {**kept.facts, "compared": compared}
-    return HeadFit(kept.probe, answer, facts, (note, *other.notes), other.tables)
+    notes = [f"one-cycle training: {other_note}" for other_note in other.notes]
+    return HeadFit(kept.probe, answer, facts, (note, *notes), kept.tables)
 
 
 def _choice(losses: NDArray[np.float64], weight: NDArray[np.float64] | None) -> int:

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from tellapart.errors import MissingExtra, UsageError
+from tellapart.errors import UsageError
 from tellapart.finetuning.explanation import Epoch
+from tellapart.finetuning.figures import row_of_axes
 from tellapart.finetuning.lr_finder import Suggestions, Sweep
 from tellapart.finetuning.lr_finder_plot import draw
 from tellapart.finetuning.stages import read_history
 from tellapart.training.run import Run
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["Fit", "Recorder"]
@@ -56,7 +56,7 @@ class Recorder:
     def plot_lr(self) -> "Figure":
         """Rates and momenta of the last fit over its steps; a line per layer group."""
         fit = self._last()
-        figure, (left, right) = _figure(2)
+        figure, (left, right) = row_of_axes(2)
         rates = np.asarray(fit.lr)
         for group, column in enumerate(rates.T):
             left.plot(
@@ -74,7 +74,7 @@ class Recorder:
     def plot_losses(self) -> "Figure":
         """Training and validation loss of every epoch; a dotted line where a fit begins."""
         self._last()
-        figure, (axes,) = _figure(1)
+        figure, (axes,) = row_of_axes(1)
         rows = [row for fit in self.fits for row in fit.history]
         epochs = np.arange(1, len(rows) + 1)
         axes.plot(epochs, [row.train_loss for row in rows], "o-", color="#08519c", label="train")
@@ -97,20 +97,3 @@ class Recorder:
         if not self.fits:
             raise UsageError("nothing was trained yet; call learn.fit_one_cycle(4) first")
         return self.fits[-1]
-
-
-def _figure(columns: int) -> "tuple[Figure, Sequence[Axes]]":
-    """Without a window and without pyplot's global state; a notebook shows the last value of a cell."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise MissingExtra.of(error) or error from None
-    figure = Figure(figsize=(5 * columns, 3.6), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = [figure.add_subplot(1, columns, i + 1) for i in range(columns)]
-    for own in axes:
-        own.grid(visible=True, color="#dddddd", linewidth=0.6)
-        for side in ("top", "right"):
-            own.spines[side].set_visible(False)
-    return figure, axes

@@ -21,8 +21,18 @@ from numpy.typing import NDArray
 from tellapart.errors import UsageError
 
 __all__ = [
-    "FASTAI_1", "FASTAI_2", "Cycle", "CycleOptions", "Rate", "Stage", "fine_tune_plan",
-    "format_lr", "layer_rates", "one_cycle", "parse_lr",
+    "FASTAI_1",
+    "FASTAI_2",
+    "Cycle",
+    "CycleOptions",
+    "Rate",
+    "Stage",
+    "check_dials",
+    "fine_tune_plan",
+    "format_lr",
+    "layer_rates",
+    "one_cycle",
+    "parse_lr",
 ]  # fmt: skip
 
 Rate = float | tuple[float, float] | slice
@@ -92,6 +102,15 @@ def one_cycle(
     lrs = _combined_cosine(position, rising, highest / div, highest, highest / final_div)
     low, middle, end = (np.asarray(momentum, np.float64) for momentum in momenta)
     return Cycle(lrs, _combined_cosine(position, rising, low, middle, end))
+
+
+def check_dials(div: float, pct_start: float, weight_decay: float) -> None:
+    """Raises UsageError unless div is above 0, pct_start in [0, 1] and weight_decay 0 or more."""
+    if not (0 < div < math.inf and 0 <= pct_start <= 1 and 0 <= weight_decay < math.inf):
+        raise UsageError(
+            f"div {div}, pct_start {pct_start}, weight_decay {weight_decay}: expected a divisor above 0, "
+            "a share from 0 to 1, and 0 or more"
+        )
 
 
 def _combined_cosine(

@@ -6,6 +6,7 @@ count no more. The run itself is the first stage, `stage-1`, unless another one 
 
 import csv
 import hashlib
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,7 +24,7 @@ from tellapart.evaluation.metrics import Metrics
 from tellapart.finetuning.explanation import FIELDS, Epoch, StageOutcome, explain
 from tellapart.finetuning.schedule import Cycle
 from tellapart.training.probe import Probe
-from tellapart.training.run import Run, claim_folder, read_config, write_info, write_run
+from tellapart.training.run import Run, claim_folder, read_config, write_info, write_run, writing
 from tellapart.training.train import held_out_metrics, run_tables
 
 __all__ = [
@@ -35,14 +36,16 @@ __all__ = [
     "held_out",
     "identity",
     "needed_stages",
+    "planned_stage",
     "read_history",
     "run_dataset",
-    "stage_config",
     "stage_folder",
     "write_stage",
 ]
 
 FIRST = "stage-1"
+_OWN = ("checkpoint.safetensors", "network.onnx", "network.safetensors")
+_LONGEST_NAME = 100  # bytes
 
 
 def identity(run: Run) -> str:
@@ -56,54 +59,95 @@ def identity(run: Run) -> str:
     return digest.hexdigest()
 
 
-def stage_config(run: Run, base: Run, options: dict[str, Any]) -> dict[str, Any]:
-    """What tells one stage from another: where it begins, and how it goes on."""
+def planned_stage(
+    run: Run, start: str | Run | None, name: str | None, options: dict[str, Any]
+) -> tuple[Run, Path, dict[str, Any]]:
+    """The stage to begin with, the folder of the new one, and what tells it from others.
+
+    Without `start`, a stage of these options that was begun before, or finished under this name, begins
+    where it began then; so the same call again means the same stage. Raises UsageError.
+    """
+    if start is None:
+        places = [stage_folder(run, name)] if name is not None else _unfinished(run)
+        wanted = {"of_run": identity(run), **options}
+        for config in map(read_config, places):
+            if config and wanted.items() <= config.items():
+                start = config["from"]
+                break
+    base = base_stage(run, start)
     origin = {"from": base.info.get("stage", FIRST), "from_identity": identity(base)}
-    return {"of_run": identity(run), **origin, **options}
+    config = {"of_run": identity(run), **origin, **options}
+    folder = stage_folder(run, name, config)
+    if folder == base.folder:
+        raise UsageError(f"{folder} cannot begin with itself; choose another --name or --from")
+    return base, folder, config
+
+
+def _unfinished(run: Run) -> list[Path]:
+    folders = sorted((run.folder / "stages").glob("*/config.json"))
+    return [file.parent for file in folders if not (file.parent / "run.json").exists()]
 
 
 def claim_stage(folder: Path, config: dict[str, Any], *, overwrite: bool = False) -> Run | None:
     """Make the folder this stage's, before anything is computed; the stage where it is finished.
 
-    A checkpoint in it is kept only if it is this stage's. Raises RunError where a finished stage of
-    another configuration is there, which `overwrite` replaces.
+    What another configuration has left in it goes, a finished stage only with `overwrite`. Raises
+    RunError where that is missing.
     """
     finished, same = (folder / "run.json").exists(), read_config(folder) == config
     if finished and same:
         return Run.load(folder)
     if finished and not overwrite:
         raise RunError(f"{folder} is a stage with other options or data; choose another --name")
-    if not same:
-        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    with writing(folder):
+        (folder / "run.json").unlink(missing_ok=True)  # first: from here on it is unfinished
+        if not same:
+            for name in _OWN:
+                (folder / name).unlink(missing_ok=True)
     claim_folder(folder, config, overwrite=overwrite)
-    (folder / "run.json").unlink(missing_ok=True)
     return None
 
 
 def copy_stage(run: Run, stage: Run, name: str) -> Run:
-    """A copy of a stage of this run, or of the run itself, under another name; replaces one of it."""
+    """A copy of a stage of this run, or of the run itself, under another name; replaces one of it.
+
+    What stands under that name stays until the copy is whole. Raises RunError, UsageError.
+    """
     folder = stage_folder(run, name)
-    if name == stage.info.get("stage", FIRST) and (folder == stage.folder or not folder.exists()):
+    if stage.folder == run.folder and name == FIRST and not folder.exists():
         return stage
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "run.json").unlink(missing_ok=True)
-    for file in folder.iterdir():
-        if file.is_file() and not (stage.folder / file.name).exists():
-            file.unlink()
-    for file in sorted(stage.folder.iterdir()):
-        if file.is_file() and file.name != "run.json" and not file.name.startswith("."):
-            write_atomically(folder / file.name, file.read_bytes())
     facts = {
-        "of_run": identity(run), "from": FIRST, "depth": 0, **stage.info, "stage": name, "saved": True,
-        "finished": time.time(),
+        "of_run": identity(run), "from": FIRST, "depth": 0, **stage.info, "stage": name,
+        "replaceable": False, "finished": time.time(),
     }  # fmt: skip
-    return write_info(folder, facts)
+    if folder == stage.folder:
+        return write_info(folder, facts)
+    aside, old = (folder.with_name(f".{name}.{what}") for what in ("new", "old"))
+    with writing(folder):
+        for leftover in (aside, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        for file in sorted(stage.folder.iterdir()):
+            if file.is_file() and file.name != "run.json" and not file.name.startswith("."):
+                write_atomically(aside / file.name, file.read_bytes())
+        write_info(aside, facts)
+        if folder.exists():
+            folder.rename(old)
+        aside.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    return Run(folder, facts)
+
+
+def _finish_copies(stages: Path) -> None:
+    """Put back what a kill between the two renames of `copy_stage` has left under its old name."""
+    for old in stages.glob(".*.old"):
+        if not (folder := stages / old.name[1:-4]).exists():
+            old.rename(folder)
 
 
 def needed_stages(run: Run, stage: Run) -> set[str]:
-    """The names of stages that were saved by name, of this one, and of those that it came from."""
-    infos = {file.parent.name: _info(file) for file in (run.folder / "stages").glob("*/run.json")}
-    names = {name for name, info in infos.items() if info.get("saved")}
+    """The names of stages that may not be replaced, of this one, and of those that it came from."""
+    infos = {file.parent.name: Run.load(file.parent).info for file in _finished(run)}
+    names = {name for name, info in infos.items() if not info.get("replaceable")}
     name = stage.info.get("stage")
     while name in infos and name not in names:
         names.add(name)
@@ -111,8 +155,10 @@ def needed_stages(run: Run, stage: Run) -> set[str]:
     return names
 
 
-def _info(file: Path) -> dict[str, Any]:
-    return Run.load(file.parent).info
+def _finished(run: Run) -> list[Path]:
+    """The run.json of each stage, but of none that is being copied."""
+    found = (run.folder / "stages").glob("*/run.json")
+    return [file for file in found if not file.parent.name.startswith(".")]
 
 
 def stage_folder(run: Run, name: str | None, config: dict[str, Any] | None = None) -> Path:
@@ -120,7 +166,8 @@ def stage_folder(run: Run, name: str | None, config: dict[str, Any] | None = Non
     or the next free number."""
     stages = run.folder / "stages"
     if name is not None:
-        if not name or name.startswith(".") or "/" in name or "\\" in name:
+        odd = name.startswith(".") or "/" in name or "\\" in name or not name.isprintable()
+        if not name or odd or len(name.encode(errors="surrogateescape")) > _LONGEST_NAME:
             raise UsageError(f"a stage cannot be called {name!r}; use a name such as stage-2")
         return stages / name
     number = 2
@@ -141,7 +188,8 @@ def base_stage(run: Run, start: str | Run | None) -> Run:
     if isinstance(start, Run):
         return start
     own = identity(run)
-    found = [Run.load(file.parent) for file in (run.folder / "stages").glob("*/run.json")]
+    _finish_copies(run.folder / "stages")
+    found = [Run.load(file.parent) for file in _finished(run)]
     stages = {stage.folder.name: stage for stage in found if stage.info.get("of_run") == own}
     if start is None and stages:
         return max(stages.values(), key=lambda stage: stage.info["finished"])
@@ -150,6 +198,8 @@ def base_stage(run: Run, start: str | Run | None) -> Run:
     if start not in (None, FIRST):
         names = ", ".join([FIRST, *sorted(stages)])
         raise UsageError(f"{run.folder} has no stage {start!r} of its own; it has {names}")
+    if start == FIRST and (run.folder / "stages" / FIRST).exists():
+        raise UsageError(f"{run.folder}/stages/{FIRST} was not finished, or is of an older run")
     return run
 
 
@@ -170,7 +220,7 @@ def read_history(stage: Run) -> list[Epoch]:
     file = stage.folder / "history.csv"
     if not file.exists():
         return []
-    with file.open(newline="") as opened:
+    with file.open(encoding="utf-8", newline="") as opened:
         rows = [[float(row[name]) for name in FIELDS] for row in csv.DictReader(opened)]
     return [Epoch(int(e), t, v, int(wrong), int(n), s, lr) for e, t, v, wrong, n, s, lr in rows]
 
@@ -195,7 +245,9 @@ def run_dataset(run: Run) -> Dataset:
 
 def _check_pictures(run: Run, dataset: Dataset) -> None:
     """Raises DatasetError where a picture is not what the run was trained on."""
-    with (run.folder / "dataset.csv").open(newline="", errors="surrogateescape") as file:
+    with (run.folder / "dataset.csv").open(
+        encoding="utf-8", newline="", errors="surrogateescape"
+    ) as file:
         wanted = {row["path"]: row["sha256"] for row in csv.DictReader(file)}
     found = sha256_of_files(dataset.root, dataset.paths)
     changed = [
@@ -243,10 +295,12 @@ def write_stage(
         **run.info, "stage": folder.name, "of_run": identity(run),
         "from": base.info.get("stage", FIRST), "depth": base.info.get("depth", 0) + 1,
         "finished": time.time(), "metrics": {name: m.to_json() for name, m in metrics.items()},
-        "notes": [*run.notes, *notes, *(f"{finding}".rstrip(".") for finding in findings)], **facts,
+        "fit_notes": [*notes, *(f"{finding}".rstrip(".") for finding in findings)], **facts,
     }  # fmt: skip
     tables = run_tables(part, probabilities)
-    with (run.folder / "dataset.csv").open(newline="", errors="surrogateescape") as file:
+    with (run.folder / "dataset.csv").open(
+        encoding="utf-8", newline="", errors="surrogateescape"
+    ) as file:
         header, *pictures = csv.reader(file)
     rows = [[getattr(row, name) for name in FIELDS] for row in history]
     tables |= {"dataset.csv": (header, pictures), "history.csv": (FIELDS, rows)}

@@ -9,6 +9,8 @@ from hashlib import sha256 as hash_of
 from json import dumps
 
 import numpy as np
+import torch
+import torchvision
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -20,6 +22,7 @@ from tellapart.model.preprocess import PreprocessSpec
 __all__ = ["AugmentedView", "augmented_views"]
 
 _MOST = 64
+_CHANGES = 1  # to be raised when augment.py changes pictures in another way
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class AugmentedView:
     def key(self) -> str:
         """What the pixels depend on beside the picture."""
         dials = dumps(asdict(self.transforms), sort_keys=True)
-        return f"augmented {self.number} {self.seed} {hash_of(dials.encode()).hexdigest()}"
+        code = f"{_CHANGES} {torch.__version__} {torchvision.__version__}"
+        return f"augmented {self.number} {self.seed} {hash_of((code + dials).encode()).hexdigest()}"
 
     def pixels(
         self, image: Image.Image, preprocess: PreprocessSpec, sha256: str

@@ -115,7 +115,10 @@ def list_backbones(pattern: str | None = None) -> list[BackboneEntry]:
     presets = {preset.backbone: name for name, preset in PRESETS.items()}
     entries |= {n: entry for n, entry in KNOWN.items() if there or n in BACKBONES or n in presets}
     entries = {entry.name: entry for entry in _with_places(entries.values())}
-    entries |= {entry.name: entry for entry in _converted()}
+    for entry in _converted():
+        known = entries.get(entry.name)
+        if known is None or known.at_hand is None or entry.at_hand != "file":
+            entries[entry.name] = entry
     found = [
         replace(entry, preset=presets.get(entry.name))
         for entry in entries.values()

@@ -17,8 +17,8 @@ __all__ = ["PRESETS", "Preset", "find_preset"]
 class Preset:
     """What one word of `--preset` stands for.
 
-    `size` is in px, None for the backbone's own; `views` counts the changed copies of each training
-    picture; `why` says in a few words what the preset is for.
+    `size` is in px, None for the backbone's own; `views` counts the augmented views of each training
+    picture that the head learns from beside the plain one; `why` says in a few words what the preset is for.
     """
 
     backbone: str
@@ -34,7 +34,7 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
             "tf_efficientnet_lite2", None, 0, "a larger network and larger pictures, no download"
         ),
         "best": Preset(
-            "convnext_base.clip_laion2b_augreg_ft_in12k", None, 0,
+            "convnext_base.clip_laion2b_augreg_ft_in12k", None, 1,
             "the strongest for its cost by published results; downloads 0.4 GB once",
         ),
     }

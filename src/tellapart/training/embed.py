@@ -14,14 +14,13 @@ from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from tellapart.data.cpus import cpu_count
-from tellapart.data.dataset import Dataset
 from tellapart.data.failure import Failure
 from tellapart.data.hashing import sha256_of_files
 from tellapart.data.images import decode, read_bytes, upright_rgb
@@ -33,6 +32,9 @@ from tellapart.model.backbones import cache_folder
 from tellapart.model.preprocess import PreprocessSpec
 from tellapart.model.runtime import open_session
 from tellapart.training.feature_cache import FeatureCache, as_stored
+
+if TYPE_CHECKING:
+    from tellapart.data.dataset import Dataset  # it needs pandas, which a base install has not
 
 __all__ = ["Embedder", "Features", "Progress", "View", "embed", "embed_again"]
 
@@ -188,7 +190,7 @@ def embed(
 
 
 def embed_again(
-    dataset: Dataset,
+    dataset: "Dataset",
     rows: Sequence[int] | NDArray[np.intp],
     embedder: Embedder,
     view: View | None = None,

@@ -20,7 +20,8 @@ import hashlib
 import html
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -39,7 +40,16 @@ from tellapart.model.backbones import reopen_backbone
 from tellapart.model.preprocess import PreprocessSpec
 from tellapart.training.probe import Probe
 
-__all__ = ["Run", "Tables", "claim_folder", "export_run", "read_config", "write_info", "write_run"]
+__all__ = [
+    "Run",
+    "Tables",
+    "claim_folder",
+    "export_run",
+    "read_config",
+    "write_info",
+    "write_run",
+    "writing",
+]
 
 _FILES = (
     "config.json", "dataset.csv", "predictions.csv", "failures.csv", "history.csv",
@@ -48,7 +58,17 @@ _FILES = (
 Tables = dict[str, tuple[Sequence[str], Iterable[Sequence[Any]]]]
 """Header and rows of each CSV file, by its name."""
 
-_KEYS = {"backbone", "classes", "dataset", "metrics", "notes", "options", "preprocess", "probe"}
+_KEYS = {
+    "backbone",
+    "classes",
+    "dataset",
+    "fit_notes",
+    "metrics",
+    "notes",
+    "options",
+    "preprocess",
+    "probe",
+}
 
 
 @dataclass(frozen=True)
@@ -93,8 +113,8 @@ class Run:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know about how it was trained."""
-        return tuple(self.info["notes"])
+        """What the user should know about its pictures, and about how it was trained."""
+        return (*self.info["notes"], *self.info["fit_notes"])
 
     @cached_property
     def failures(self) -> tuple[Failure, ...]:
@@ -206,34 +226,46 @@ def write_run(
     return write_info(folder, info)
 
 
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """What the disk has against it becomes a RunError with the next step."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{folder} cannot be written: {error.strerror or error}. When that is mended, the same "
+            "command goes on."
+        ) from None
+
+
 def write_info(folder: Path, info: dict[str, Any]) -> Run:
     """Write `run.json`, after all other files; the run is finished then. Raises RunError."""
-    try:
+    with writing(folder):
         write_atomically(folder / "run.json", _to_json(info))
-    except OSError as error:
-        raise RunError(f"{folder} cannot be written: {error.strerror or error}") from None
     return Run(folder, info)
 
 
-def export_run(run: Run, folder: Path) -> Run:
+def export_run(run: Run, folder: Path, *, overwrite: bool = False) -> Run:
     """A copy of a run or stage with its network in it, so that nothing else is needed.
 
-    Raises RunError where the folder holds something, or cannot be written.
+    `overwrite` replaces a run that is there. Raises RunError where the folder holds something else, or
+    cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    own = overwrite and (folder / "config.json").exists()
+    if folder.exists() and not own and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} holds something already; choose another folder")
     backbone = run.backbone()
     facts = {
         **run.info["backbone"], "graph": "network.onnx", "layout": backbone.layout,
         "info": backbone.info.to_json(),
     }  # fmt: skip
-    try:
-        for name in _FILES:
-            if name != "network.onnx" and (run.folder / name).exists():
+    with writing(folder):
+        for name in (*_FILES, "run.json"):  # of an earlier one
+            (folder / name).unlink(missing_ok=True)
+        for name in set(_FILES) - {"network.onnx", "checkpoint.safetensors"}:
+            if (run.folder / name).exists():
                 write_atomically(folder / name, (run.folder / name).read_bytes())
         write_atomically(folder / "network.onnx", backbone.graph)
-    except OSError as error:
-        raise RunError(f"{folder} cannot be written: {error.strerror or error}") from None
     return write_info(folder, {**run.info, "backbone": facts})
 
 

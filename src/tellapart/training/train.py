@@ -261,7 +261,8 @@ def _info(
         "options": vars(options),
         "probe": fit.facts,
         "metrics": {name: m.to_json() for name, m in metrics.items()},
-        "notes": [*_weights_notes(facts), *_notes(dataset, weighed), *fit.notes],
+        "notes": [*_weights_notes(facts), *_notes(dataset, weighed)],
+        "fit_notes": list(fit.notes),
         "computed": computed,
         "seconds": clock.seconds,
         "versions": {
