@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PLACES = {
+    "Audit": "tellapart.audit.audit",
     "BACKBONES": "tellapart.model.embedded",
     "BackboneEntry": "tellapart.model.catalogue",
+    "CHECKS": "tellapart.audit.checks",
     "Dataset": "tellapart.data.dataset",
+    "Finding": "tellapart.audit.finding",
     "FinetuneOptions": "tellapart.finetuning.finetune_options",
     "Gathered": "tellapart.data.gather.gather",
     "Learner": "tellapart.finetuning.learner",
@@ -29,14 +32,15 @@ _PLACES = {
     "TellapartError": "tellapart.errors",
     "TrainOptions": "tellapart.training.train",
     "Transforms": "tellapart.finetuning.augment",
+    "check": "tellapart.audit.check",
     "compare": "tellapart.training.compare",
     "draw_gallery": "tellapart.data.gallery",
     "evaluate": "tellapart.evaluation.metrics",
     "finetune": "tellapart.finetuning.finetune",
     "gather": "tellapart.data.gather.gather",
     "list_backbones": "tellapart.model.catalogue",
-    "lr_find": "tellapart.finetuning.lr_find",
     "load": "tellapart.ship.predictor",
+    "lr_find": "tellapart.finetuning.lr_find",
     "open_dataset": "tellapart.training.train",
     "open_image": "tellapart.data.images",
     "train": "tellapart.training.train",
@@ -45,8 +49,11 @@ _PLACES = {
 
 __all__ = [
     "BACKBONES",
+    "CHECKS",
+    "Audit",
     "BackboneEntry",
     "Dataset",
+    "Finding",
     "FinetuneOptions",
     "Gathered",
     "Learner",
@@ -60,6 +67,7 @@ __all__ = [
     "TellapartError",
     "TrainOptions",
     "Transforms",
+    "check",
     "compare",
     "draw_gallery",
     "evaluate",
@@ -75,6 +83,10 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from tellapart.audit.audit import Audit
+    from tellapart.audit.check import check
+    from tellapart.audit.checks import CHECKS
+    from tellapart.audit.finding import Finding
     from tellapart.data.dataset import Dataset
     from tellapart.data.gallery import draw_gallery
     from tellapart.data.gather.gather import Gathered, gather

@@ -81,11 +81,13 @@ class RunError(TellapartError):
 
 _EXTRAS = {
     "aiohttp": "train",
+    "jinja2": "train",
     "yarl": "train",
     "matplotlib": "train",
     "pandas": "train",
     "onnx": "train",
     "safetensors": "train",
+    "sklearn": "train",
     "threadpoolctl": "train",
     "timm": "finetune",
     "torch": "finetune",

@@ -109,6 +109,7 @@ def test_every_command_shows_examples():
         "verify",
         "train",
         "backbones",
+        "check",
         "lr-find",
         "finetune",
         "predict",

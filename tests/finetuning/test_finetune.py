@@ -298,7 +298,8 @@ def test_the_rate_finder_leaves_everything_as_it_was(fresh, monkeypatch):
     after = kept["classifier"].state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in kept["before"].items())
     assert sorted(path.name for path in fresh.folder.iterdir()) == sorted(
-        ["config.json", "dataset.csv", "failures.csv", "predictions.csv", "probe.safetensors", "run.json"]
+        ["config.json", "dataset.csv", "failures.csv", "predictions.csv", "probe.safetensors", "run.json",
+         "trust.safetensors"]
     )  # fmt: skip
 
 

@@ -257,13 +257,13 @@ def test_recipes_by_name():
 def looks(monkeypatch):
     """How often the network looked at a picture."""
     seen = []
-    network_output = Embedder.network_output
+    features_of = Embedder._features_of
 
-    def counted(self, content, name):
-        seen.append(name)
-        return network_output(self, content, name)
+    def counted(self, image, content):
+        seen.append(content)
+        return features_of(self, image, content)
 
-    monkeypatch.setattr(Embedder, "network_output", counted)
+    monkeypatch.setattr(Embedder, "_features_of", counted)
     return seen
 
 

@@ -115,7 +115,7 @@ def test_predict_json_answers_in_the_order_asked(tellapart, run, gallery, tmp_pa
     assert reasons == ["not an image", None, "missing", "truncated", None]
     answer = answers[1]
     classes = json.loads((run / "run.json").read_text())["classes"]
-    assert list(answer) == ["path", "label", "probability", "probabilities", "verdict", "error"]
+    assert list(answer) == ["path", "label", "probability", "probabilities", "verdict", "reason", "error"]
     assert list(answer["probabilities"]) == classes
     assert answer["label"] == max(answer["probabilities"], key=answer["probabilities"].get)
     assert answer["probability"] == answer["probabilities"][answer["label"]]
@@ -297,7 +297,7 @@ def test_leaks_of_a_given_split_are_said(tellapart, gallery, tmp_path):
                 shutil.copyfile(files[i], folder / f"{split}-{files[i].name}")
     done = tellapart("train", tmp_path / "data", "--out", tmp_path / "run")
     assert done.returncode == 0
-    assert "4 held-out pictures are copies of training pictures" in done.stderr
+    assert "4 of 12 held-out pictures have a copy in training" in done.stderr
 
 
 def test_smallest_data_sets(tellapart, gallery, tmp_path):

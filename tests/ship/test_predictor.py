@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 import tellapart
-from tellapart.errors import ModelError, RunError
+from tellapart.errors import ModelError, RunError, UsageError
 from tellapart.ship.inputs import find_pictures
+from tellapart.ship.predictor import SURE_FROM, Prediction, Predictor, Rule
+from tellapart.training.run import Run, export_run
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +136,97 @@ def test_inputs_from_standard_input_and_folders(tmp_path):
         f"{tmp_path}/b.jpg",
         f"{tmp_path}/star[1].jpg",
     ]
+
+
+def test_verdicts_and_their_reasons():
+    rule = Rule(0.81, 0.02, strange_from=2.3, kept=0.99)
+    p = np.float32([0.62, 0.38])
+
+    def answer(probabilities, **more):
+        return Prediction("a.jpg", ("cat", "dog"), np.float32(probabilities), **more)
+
+    unsure = answer(p, novelty=0.1, rule=rule)
+    assert unsure.verdict == "not_sure"
+    assert unsure.reason == "0.620 is below the 0.810 that keeps errors below 2 %"
+    sure = answer([0.9, 0.1], novelty=2.3, rule=rule)
+    assert sure.verdict == "sure"
+    assert sure.reason == "0.900 reaches the 0.810 that keeps errors below 2 %"
+    strange = answer([0.99, 0.01], novelty=5.1, rule=rule)
+    assert strange.verdict == "none_of_these"
+    assert "5.10 is above 2.30" in strange.reason
+    assert "99 %" in strange.reason
+    plain = answer(p)
+    assert (plain.verdict, answer([0.71, 0.29]).verdict) == ("not_sure", "sure")
+    assert plain.reason == "0.620 is below 0.700, which promises nothing"
+    failed = answer([0, 0], error="gone", novelty=9.0, rule=rule)
+    assert (failed.verdict, failed.reason) == (None, None)
+    assert strange.to_json()["reason"] == strange.reason
+
+
+def test_few_pictures_keep_the_default_and_refuse_a_promise(run):
+    predictor = tellapart.load(run.folder)
+    assert predictor.rule.sure_from == SURE_FROM
+    assert predictor.rule.target_error is None
+    assert any("training pictures cannot promise errors below 5 %" in note for note in run.notes)
+    with pytest.raises(UsageError, match="cannot promise errors below 1 %"):
+        tellapart.load(run.folder, target_error=0.01)
+    with pytest.raises(UsageError, match="target error is 2"):
+        tellapart.load(run.folder, target_error=2)
+
+
+@pytest.fixture(scope="module")
+def larger_run(tmp_path_factory):
+    root = tmp_path_factory.mktemp("larger")
+    rng = np.random.default_rng(1)
+    for label, low in (("dark", 0), ("light", 150)):
+        (root / "data" / label).mkdir(parents=True)
+        for i in range(60):
+            pixels = rng.integers(low, low + 100, (12, 16, 3), np.uint8)
+            Image.fromarray(pixels).resize((96, 72)).save(root / "data" / label / f"{i}.png")
+    return tellapart.train(root / "data", root / "run", tellapart.TrainOptions(target_error=0.2))
+
+
+def test_a_threshold_that_was_fitted_is_used_and_can_be_changed(larger_run, tmp_path):
+    trust = larger_run.trust
+    predictor = tellapart.load(larger_run.folder)
+    assert predictor.rule.sure_from == trust.threshold.value
+    assert predictor.rule.target_error == 0.2
+    other = tellapart.load(larger_run.folder, target_error=0.1)
+    assert other.rule.sure_from == trust.threshold_for(0.1).value
+    rng = np.random.default_rng(2)
+    known = Image.fromarray(rng.integers(0, 100, (12, 16, 3), np.uint8)).resize((96, 72))
+    answer = predictor.predict(known)
+    assert answer.label == "dark"
+    assert answer.verdict == "sure"
+    assert "keeps errors below 20 %" in answer.reason
+    stripes = np.zeros((96, 96, 3), np.uint8)
+    stripes[::8, :, 0] = 255
+    stripes[:, ::16, 1] = 255
+    strange = predictor.predict(stripes)
+    assert strange.verdict == "none_of_these"
+    assert strange.novelty > trust.novelty.threshold
+
+
+def test_the_run_holds_what_was_measured_and_its_copy_too(larger_run, tmp_path):
+    info = larger_run.info["trust"]
+    assert info["temperature"] == larger_run.info["probe"]["temperature"]
+    assert set(info["calibration"]) == {"out_of_fold", "valid"}
+    assert info["calibration"]["valid"]["after"]["n"] == larger_run.metrics["valid"].n
+    copy = export_run(larger_run, tmp_path / "copy")
+    picture = Image.new("RGB", (60, 60), (40, 50, 60))
+    one, two = (tellapart.load(r.folder).predict(picture) for r in (larger_run, copy))
+    assert one.to_json() == two.to_json()
+    (copy.folder / "trust.safetensors").unlink()
+    with pytest.raises(RunError, match=r"trust\.safetensors"):
+        tellapart.load(copy.folder)
+
+
+def test_a_run_without_trust_answers_by_the_default(larger_run):
+    run = Run(larger_run.folder, {k: v for k, v in larger_run.info.items() if k != "trust"})
+    predictor = Predictor(run)
+    assert predictor.rule == Rule()
+    answer = predictor.predict(Image.new("RGB", (60, 60)))
+    assert answer.novelty is None
+    assert answer.verdict in ("sure", "not_sure")
+    with pytest.raises(UsageError, match="fine-tuned stage"):
+        Predictor(run, target_error=0.02)

@@ -13,6 +13,7 @@ from tellapart.errors import DatasetError, UsageError
 from tellapart.model.backbones import open_backbone
 from tellapart.model.preprocess import PreprocessSpec
 from tellapart.training.embed import Embedder, embed
+from tellapart.training.feature_cache import FeatureCache
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +199,30 @@ def test_a_view_knows_a_picture_by_its_bytes(pictures, embedder, tmp_path):
     np.testing.assert_array_equal(values[0], values[1])
     content = (root / "0.png").read_bytes()
     np.testing.assert_array_equal(shaded.vector(content, "0.png"), values[0])
+
+
+def test_facts_come_with_the_vectors_and_cost_no_forward_pass(
+    pictures, embedder, tmp_path, monkeypatch
+):
+    root, names = pictures
+    cache = tmp_path / "cache"
+    first = embed(root, names, embedder, cache=cache)
+    row = names.index("3.png")
+    assert (int(first.facts["width"][row]), int(first.facts["height"][row])) == (200, 153)
+    assert not first.facts["width"][names.index("bad.png")]
+    again = embed(root, names, embedder, cache=cache)
+    np.testing.assert_array_equal(again.facts, first.facts)
+
+    def refuse(*_args, **_options):
+        raise AssertionError("decoded, or sent through the network")
+
+    with FeatureCache(cache, embedder.space, first.values.shape[1]) as kept, kept._database:
+        kept._database.execute("DELETE FROM features WHERE space != ?", [kept._space])
+    with monkeypatch.context() as patch:
+        patch.setattr(type(embedder._session), "run", refuse)
+        older = embed(root, names, embedder, cache=cache)  # vectors alone are known
+    assert older.computed == 0
+    np.testing.assert_array_equal(older.facts, first.facts)
+    np.testing.assert_array_equal(older.values, first.values)
+    monkeypatch.setattr(type(embedder), "vector_and_facts", refuse)
+    embed(root, [name for name in names if name != "bad.png"], embedder, cache=cache)

@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from tellapart.data.picture_facts import FACT
+from tellapart.training import feature_cache as module
 from tellapart.training.feature_cache import FeatureCache, as_stored
 
 SPACE = "ab" * 32
@@ -25,6 +27,47 @@ def name(i):
 
 def vectors(numbers, length=8):
     return {name(i): np.full(length, i, np.float32) for i in numbers}
+
+
+def facts(numbers):
+    records = {name(i): np.zeros(1, FACT) for i in numbers}
+    for i, record in zip(numbers, records.values(), strict=True):
+        record["width"], record["thumbnail"] = i, i % 256
+    return {key: record[0] for key, record in records.items()}
+
+
+def test_facts_serve_every_space_and_vectors_their_own(tmp_path):
+    with FeatureCache(tmp_path, SPACE, 8) as cache:
+        cache.put(vectors([1]), facts([1, 2]))
+        cache.put({}, facts([3]))
+        assert list(cache.get([name(i) for i in range(9)])) == [name(1)]
+    with FeatureCache(tmp_path, "cd" * 32, 5) as other:
+        found = other.get_facts([name(i) for i in range(2000)])
+        assert other.get([name(1)]) == {}
+    assert sorted(found) == [name(1), name(2), name(3)]
+    assert found[name(3)].tobytes() == facts([3])[name(3)].tobytes()
+    assert found[name(3)].dtype == FACT
+
+
+def test_facts_of_another_version_are_not_known(tmp_path, monkeypatch):
+    with FeatureCache(tmp_path, SPACE, 8) as cache:
+        cache.put(vectors([1]), facts([1]))
+    monkeypatch.setattr(module, "_FACTS_SPACE", b"another")
+    with FeatureCache(tmp_path, SPACE, 8) as cache:
+        assert cache.get_facts([name(1)]) == {}
+        assert list(cache.get([name(1)])) == [name(1)]
+
+
+def test_facts_count_for_the_bound_too(tmp_path):
+    bound = 1 << 20
+    with FeatureCache(tmp_path, SPACE, 8, most_bytes=bound) as cache:
+        for start in range(0, 500, 50):
+            cache.put(vectors(range(start, start + 50)), facts(range(start, start + 50)))
+        kept = cache.get_facts([name(i) for i in range(500)])
+    assert (tmp_path / "features.sqlite").stat().st_size < 1.5 * bound
+    assert 50 < len(kept) < 160
+    assert name(499) in kept
+    assert name(0) not in kept
 
 
 def test_keeps_vectors_apart_by_space(tmp_path):

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tellapart.cli.backbones import backbones
+from tellapart.cli.check import check
 from tellapart.cli.demo import demo
 from tellapart.cli.finetune import finetune
 from tellapart.cli.gallery import gallery
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.command(short_help="The main job in a minute, on drawn pictures.")(demo)
 app.command(short_help="Download pictures from lists of links.")(gather)
 app.command(short_help="Check the pictures of a folder.")(verify)
+app.command(short_help="Is this data good enough? Find what is wrong with it.")(check)
 app.command(short_help="Train a classifier and measure it.")(train)
 app.command(short_help="List the networks to train on.")(backbones)
 app.command("lr-find", short_help="Find a learning rate for finetune.")(lr_find)

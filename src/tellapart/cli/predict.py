@@ -28,6 +28,13 @@ def predict(
     runtime: Annotated[
         str | None, typer.Option(help="onnxruntime or openvino; by default the run's own.")
     ] = None,
+    target_error: Annotated[
+        str | None,
+        typer.Option(
+            help="How many of the answers called sure may be wrong, as 2% or 0.02; by default as the "
+            "run was trained for."
+        ),
+    ] = None,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
@@ -47,10 +54,12 @@ def predict(
     from tellapart.errors import UsageError
     from tellapart.ship.inputs import find_pictures
     from tellapart.ship.predictor import load
+    from tellapart.training.trust import parse_share
 
     if json and csv:
         raise UsageError("--json and --csv exclude each other; choose one")
-    predictor = load(model, runtime=runtime, workers=workers)
+    share = None if target_error is None else parse_share(target_error)
+    predictor = load(model, runtime=runtime, workers=workers, target_error=share)
     sources = find_pictures(paths, sys.stdin.buffer if sys.stdin else None)
     answers = predictor.predict_many(sources)
     form = "json" if json else "csv" if csv else "table"

@@ -11,12 +11,13 @@ from rich.text import Text
 from tellapart.cli.messages import plain
 
 if TYPE_CHECKING:
+    from tellapart.audit.audit import Audit
     from tellapart.data.receipt import Receipt
     from tellapart.evaluation.metrics import Metrics
     from tellapart.model.catalogue import BackboneEntry
     from tellapart.training.run import Run
 
-__all__ = ["print_backbones", "print_metrics", "print_receipt", "print_run"]
+__all__ = ["print_audit", "print_backbones", "print_metrics", "print_receipt", "print_run"]
 
 _MOST_ROWS = 30
 _STATUSES = {
@@ -92,6 +93,42 @@ def print_backbones(entries: "Sequence[BackboneEntry]") -> None:
         if entry.preset:
             why = PRESETS[entry.preset].why
             console.print(Text(f"--preset {entry.preset}: {entry.name}; {why}"))
+
+
+def print_audit(audit: "Audit") -> None:
+    """How much each check found, with the worst of it, and what the data as a whole is worth."""
+    console = Console(soft_wrap=False)
+    table = _table("Findings", [])
+    table.add_column("check", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True)
+    table.add_column("the worst", no_wrap=True)
+    room = max(20, console.width - 18 - max(len(_title(name)) for name in audit.counts()))
+    for name, n in audit.counts().items():
+        if not n:
+            continue
+        worst = audit.of(name)[0]
+        where = f"{plain(worst.paths[0])}: " if worst.paths else ""
+        table.add_row(_title(name), f"{n:,}", _cut(where + plain(worst.evidence), room))
+    if audit.findings:
+        console.print(table)
+    nothing = [_title(name) for name, n in audit.counts().items() if not n]
+    if nothing:
+        console.print(Text("Nothing found: " + ", ".join(nothing)))
+    console.print(Text(f"{audit.sentence()}."))
+    for sentence in audit.summary():
+        console.print(Text(plain(sentence)))
+
+
+def _cut(text: str, room: int) -> Text:
+    shown = Text(text)
+    shown.truncate(room, overflow="ellipsis")
+    return shown
+
+
+def _title(check: str) -> str:
+    from tellapart.audit.checks import CHECKS
+
+    return CHECKS[check].title if check in CHECKS else check
 
 
 def print_receipt(receipt: "Receipt", what: str) -> None:

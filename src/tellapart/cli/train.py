@@ -49,6 +49,9 @@ def train(
     class_weight: Annotated[
         str, typer.Option(help="Make every class count the same: auto, balanced or none.")
     ] = "auto",
+    target_error: Annotated[
+        str, typer.Option(help="How many of the answers called sure may be wrong, as 2% or 0.02.")
+    ] = "5%",
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -108,12 +111,13 @@ def train(
     from tellapart.model.presets import find_preset
     from tellapart.training.train import TrainOptions
     from tellapart.training.train import train as train_run
+    from tellapart.training.trust import parse_share
 
     said = {"backbone": backbone, "size": size}
     options = TrainOptions.preset(
         preset, **{name: value for name, value in said.items() if value is not None},
         weights=None if weights is None else str(weights), fit=fit, valid=valid, seed=seed,
-        class_weight=class_weight, runtime=runtime,
+        class_weight=class_weight, runtime=runtime, target_error=parse_share(target_error),
         train_dir=train_dir, valid_dir=valid_dir, test_dir=test_dir,
     )  # fmt: skip
     views = find_preset(preset).views or None if views is None else views

@@ -10,7 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -205,6 +207,29 @@ class Dataset:
         note = f"no picture of {', '.join(map(repr, lost))} can be used: left out of the classes"
         classes = tuple(name for name in self.classes if name in left)
         return replace(self, classes=classes, notes=(*self.notes, note))
+
+    def with_copies(self, groups: Sequence[int] | NDArray[np.intp]) -> "Dataset":
+        """With one group for all rows that share a number in `groups` (N,), as copies of a picture do.
+
+        Groups that were given stay together too, under their own names; others are named after their
+        first picture.
+        """
+        given = list(self.table["group"])
+        numbers = group_rows(list(self.table["sha256"]), given, [str(number) for number in groups])
+        counts = np.bincount(numbers, minlength=1)
+        names: dict[int, str] = {}
+        for number, name in zip(numbers.tolist(), given, strict=True):
+            if name:
+                names.setdefault(number, name)
+        for number, path in zip(numbers.tolist(), self.paths, strict=True):
+            if counts[number] > 1:
+                names.setdefault(number, path)
+        named = pd.Series([names.get(number, "") for number in numbers.tolist()], dtype=object)
+        return replace(self, table=self.table.assign(group=named))
+
+    def check(self, **options: Any) -> Any:
+        """Look for what is wrong with these pictures: `tellapart.check(self, **options)`."""
+        return import_module("tellapart").check(self, **options)  # by the public surface alone
 
     def with_split(self, valid: float, *, seed: int = 0) -> "Dataset":
         """Divided into train and valid, stratified, copies on one side; decided rows stay, and their

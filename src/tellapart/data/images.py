@@ -114,13 +114,20 @@ def decode(
 
 class Picture(NamedTuple):
     """A decoded picture: upright RGB pixels, perhaps at a smaller scale, the name of its format, its
-    whole size in px, upright, and whether it is plain: RGB or grey and upright as it is stored."""
+    whole size in px, upright, and whether it is plain: RGB or grey and upright as it is stored.
+
+    `orientation` is what EXIF says (1 to 8, 1 is upright), `exif` whether there is any, `alpha` whether
+    there is an alpha channel or a transparent colour.
+    """
 
     pixels: Image.Image
     format: str
     width: int
     height: int
     plain: bool
+    orientation: int = 1
+    exif: bool = False
+    alpha: bool = False
 
 
 def read_picture(
@@ -142,9 +149,10 @@ def read_picture(
             orientation = _orientation(image)
             if orientation >= 5:
                 width, height = height, width
-            plain = orientation == 1 and not image.has_transparency_data
-            plain = plain and image.mode in ("RGB", "L")
-            return Picture(pixels, image.format or "", width, height, plain)
+            exif, alpha = bool(image.info.get("exif")), image.has_transparency_data
+            plain = orientation == 1 and not alpha and image.mode in ("RGB", "L")
+            kind = image.format or ""
+            return Picture(pixels, kind, width, height, plain, orientation, exif, alpha)
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -219,7 +227,8 @@ def _draft(image: ImageFile.ImageFile | Image.Image, shorter: int) -> None:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return orientation if 1 <= orientation <= 8 else 1
     except Exception:  # damaged EXIF says nothing about the pixels
         return 1
 

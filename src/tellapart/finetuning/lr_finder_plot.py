@@ -12,7 +12,7 @@ import numpy as np
 
 from tellapart.data.atomic_file import write_atomically
 from tellapart.errors import UsageError
-from tellapart.finetuning.figures import new_figure
+from tellapart.evaluation.figures import new_figure
 from tellapart.finetuning.lr_finder import METHODS, Suggestions, Sweep
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from tellapart.errors import UsageError
+from tellapart.evaluation.figures import row_of_axes
 from tellapart.finetuning.explanation import Epoch
-from tellapart.finetuning.figures import row_of_axes
 from tellapart.finetuning.lr_finder import Suggestions, Sweep
 from tellapart.finetuning.lr_finder_plot import draw
 from tellapart.finetuning.stages import read_history

@@ -292,7 +292,7 @@ def write_stage(
         explain(history, before, outcome, classes=run.classes) if before else explain(history)
     )
     info = {
-        **run.info, "stage": folder.name, "of_run": identity(run),
+        **run.info, "trust": None, "stage": folder.name, "of_run": identity(run),
         "from": base.info.get("stage", FIRST), "depth": base.info.get("depth", 0) + 1,
         "finished": time.time(), "metrics": {name: m.to_json() for name, m in metrics.items()},
         "fit_notes": [*notes, *(f"{finding}".rstrip(".") for finding in findings)], **facts,

@@ -1,7 +1,7 @@
 """Answers on new pictures from a trained run: class, probability, and every class's probability."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,29 @@ from PIL import Image
 
 from tellapart.data.images import read_bytes
 from tellapart.data.ordered_map import ordered_map
-from tellapart.errors import ImageError, RunError
+from tellapart.errors import ImageError, RunError, UsageError
 from tellapart.training.embed import Embedder
 from tellapart.training.run import Run
 
-__all__ = ["SURE_FROM", "Prediction", "Predictor", "load"]
+__all__ = ["SURE_FROM", "Prediction", "Predictor", "Rule", "load"]
 
 SURE_FROM = 0.7
-"""Below this probability an answer is `not_sure`."""
+"""Below this probability an answer is `not_sure`, where no threshold could be fitted."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When an answer is `sure`, and when a picture shows `none_of_these`.
+
+    `sure_from` is a probability; it keeps errors below `target_error`, or promises nothing where that is
+    None. Above `strange_from` (a novelty score) a picture is unlike the training pictures, of which
+    the share `kept` lies below; None where such a score was not fitted.
+    """
+
+    sure_from: float = SURE_FROM
+    target_error: float | None = None
+    strange_from: float | None = None
+    kept: float | None = None
 
 
 @dataclass(frozen=True)
@@ -26,13 +41,21 @@ class Prediction:
     """The answer for one picture; unpacks as (category, index, probabilities).
 
     `probabilities` is float32 (K,) in the order of `classes`. Where the picture could not be used,
-    `error` says why, `index` is −1 and the category is empty.
+    `error` says why, `index` is −1 and the category is empty. `novelty` says how strange the picture is
+    (about 0 for known kinds, high is strange); `rule` makes the verdict of all that.
+
+    >>> import numpy as np
+    >>> answer = Prediction("a.jpg", ("cat", "dog"), np.float32([0.4, 0.6]), rule=Rule(0.81, 0.02))
+    >>> answer.verdict, answer.reason
+    ('not_sure', '0.600 is below the 0.810 that keeps errors below 2 %')
     """
 
     path: str
     classes: tuple[str, ...]
     probabilities: NDArray[np.float32]
     error: str | None = None
+    novelty: float | None = None
+    rule: Rule = Rule()
 
     @property
     def index(self) -> int:
@@ -48,10 +71,37 @@ class Prediction:
 
     @property
     def verdict(self) -> str | None:
-        """`sure`, or `not_sure` where the most probable class has less than `SURE_FROM`."""
+        """`sure`, `not_sure` where the most probable class has too little, or `none_of_these` where
+        the picture is unlike all that the run was trained on."""
         if self.probability is None:
             return None
-        return "sure" if self.probability >= SURE_FROM else "not_sure"
+        if self._strange:
+            return "none_of_these"
+        return "sure" if self.probability >= self.rule.sure_from else "not_sure"
+
+    @property
+    def reason(self) -> str | None:
+        """Why the verdict is what it is, in words with the numbers; None where there is no verdict."""
+        if self.probability is None:
+            return None
+        rule = self.rule
+        if self._strange:
+            return (
+                f"unlike the training pictures: its novelty of {self.novelty:.2f} is above "
+                f"{rule.strange_from:.2f}, and that of {100 * (rule.kept or 0):g} % of known pictures is not"
+            )
+        side = "is below" if self.verdict == "not_sure" else "reaches"
+        if rule.target_error is None:
+            return f"{self.probability:.3f} {side} {rule.sure_from:.3f}, which promises nothing"
+        return (
+            f"{self.probability:.3f} {side} the {rule.sure_from:.3f} that keeps errors below "
+            f"{100 * rule.target_error:g} %"
+        )
+
+    @property
+    def _strange(self) -> bool:
+        bound = self.rule.strange_from
+        return self.novelty is not None and bound is not None and self.novelty > bound
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The k most probable classes with their probabilities, the most probable first."""
@@ -72,6 +122,7 @@ class Prediction:
             "probability": self.probability,
             "probabilities": None if failed else dict(by_class),
             "verdict": self.verdict,
+            "reason": self.reason,
             "error": self.error,
         }
 
@@ -83,12 +134,21 @@ class Predictor:
     >>> category, index, probabilities = predictor.predict("new.jpg")  # doctest: +SKIP
     """
 
-    def __init__(self, run: Run, *, runtime: str | None = None, workers: int | None = None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        *,
+        runtime: str | None = None,
+        workers: int | None = None,
+        target_error: float | None = None,
+    ) -> None:
+        self.rule = _rule(run, target_error)
         options = run.info["options"]
         backbone = run.backbone()
         runtime = runtime or options["runtime"]
         self.classes = run.classes
         self._probe = run.probe
+        self._novelty = None if run.trust is None else run.trust.novelty
         self._embedder = Embedder(backbone, run.preprocess, runtime=runtime, workers=workers)
         if self._probe.weights.shape[1] != len(self.classes):
             raise RunError(f"{run.folder}: the probe does not fit its classes. Train again.")
@@ -105,19 +165,50 @@ class Predictor:
             text = error.reason + (f" ({error.detail})" if error.detail else "")
             return Prediction(shown, self.classes, np.zeros(len(self.classes), np.float32), text)
         probabilities = self._probe.probabilities(features[None])[0]
-        return Prediction(shown, self.classes, probabilities.astype(np.float32))
+        strange = None if self._novelty is None else float(self._novelty.scores(features[None])[0])
+        answer = probabilities.astype(np.float32)
+        return Prediction(shown, self.classes, answer, novelty=strange, rule=self.rule)
 
     def predict_many(self, sources: Iterable[Any]) -> Iterator[Prediction]:
         """Answers in the order asked, as they come; memory does not grow with their number."""
         return ordered_map(self.predict, sources, workers=self._embedder.workers)
 
 
-def load(model: str | Path, *, runtime: str | None = None, workers: int | None = None) -> Predictor:
+def load(
+    model: str | Path,
+    *,
+    runtime: str | None = None,
+    workers: int | None = None,
+    target_error: float | None = None,
+) -> Predictor:
     """A predictor from a run folder.
 
-    Raises RunError where there is no finished run.
+    `target_error`, in (0, 1), is how many of the answers called sure may be wrong; by default that
+    which the run was trained for. Raises RunError where there is no finished run, UsageError where its
+    pictures cannot promise that error.
     """
-    return Predictor(Run.load(model), runtime=runtime, workers=workers)
+    return Predictor(Run.load(model), runtime=runtime, workers=workers, target_error=target_error)
+
+
+def _rule(run: Run, target_error: float | None) -> Rule:
+    """What the run's own pictures say, or the default where they could not say enough."""
+    if target_error is not None and not 0 < target_error < 1:
+        raise UsageError(f"the target error is {target_error}; expected 0 < share < 1")
+    trust = run.trust
+    if trust is None:
+        if target_error is not None:
+            raise UsageError(
+                f"{run.folder} has no threshold to choose: it is a fine-tuned stage, or of an earlier "
+                "version. Leave the target error out, or train again"
+            )
+        return Rule()
+    found = trust.threshold if target_error is None else trust.threshold_for(target_error)
+    if found.value is None and target_error is not None:
+        raise UsageError(f"{run.folder}: {found.sentence()}. Choose a larger target error")
+    rule = Rule() if found.value is None else Rule(found.value, found.target_error)
+    if trust.novelty is None:
+        return rule
+    return replace(rule, strange_from=trust.novelty.threshold, kept=trust.novelty.kept)
 
 
 def _name(source: Any) -> str:

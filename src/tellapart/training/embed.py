@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -23,8 +24,9 @@ from PIL import Image
 from tellapart.data.cpus import cpu_count
 from tellapart.data.failure import Failure
 from tellapart.data.hashing import sha256_of_files
-from tellapart.data.images import decode, read_bytes, upright_rgb
+from tellapart.data.images import Picture, read_bytes, read_picture, upright_rgb
 from tellapart.data.ordered_map import ordered_map
+from tellapart.data.picture_facts import FACT, LEAST_SIDE, picture_facts
 from tellapart.data.scratch_array import scratch_array
 from tellapart.errors import DatasetError, ImageError
 from tellapart.model.backbone import Backbone
@@ -41,7 +43,7 @@ __all__ = ["Embedder", "Features", "Progress", "View", "embed", "embed_again"]
 Progress = Callable[[str, int, int], None]
 """Called as `progress(stage, done, total)`, often; stages are `read` and `embed`."""
 
-_PIXELS = 1  # to be raised when data/images.py or model/preprocess.py give other pixels
+_PIXELS = 2  # to be raised when data/images.py or model/preprocess.py give other pixels
 _FLUSH_SECONDS = 1.0
 _FLUSH_VECTORS = 64
 
@@ -51,12 +53,14 @@ class Features:
     """What the network saw in N pictures.
 
     `values` is float32 (N, D), a row per picture; rows of `failures` are zeros. Above 64 MiB they lie
-    in a mapped file that is gone with the array. `sha256` holds the hash of each file's bytes (64
-    hexadecimal digits, empty where it could not be read). `computed` counts the forward passes; the
-    rest came from the cache.
+    in a mapped file that is gone with the array. `facts` (N,) are records of `FACT`
+    (data/picture_facts.py), zeros likewise; there are none of views. `sha256` holds the hash of each
+    file's bytes (64 hexadecimal digits, empty where it could not be read). `computed` counts the
+    forward passes; the rest came from the cache.
     """
 
     values: NDArray[np.float32]
+    facts: NDArray[np.void]
     sha256: tuple[str, ...]
     failures: dict[int, Failure]
     computed: int
@@ -125,6 +129,11 @@ class Embedder:
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it looks at pictures as they are, and not in another view."""
+        return self._view is None
+
     def vector(self, content: bytes | Image.Image, name: str) -> NDArray[np.float32]:
         """The features of one picture, float32 (D,), as the cache would keep them.
 
@@ -138,13 +147,30 @@ class Embedder:
         """The same before it is rounded for the cache."""
         if isinstance(content, Image.Image):
             image = upright_rgb(content, name)
-        else:
-            image = decode(content, name, shorter_side=self.preprocess.shorter_side)
+            return self._features_of(image, image.tobytes())
+        return self._features_of(self._decoded(content, name).pixels, content)
+
+    def vector_and_facts(
+        self, content: bytes, name: str, *, known: bool = False
+    ) -> tuple[NDArray[np.float32] | None, np.void]:
+        """Both from one decoding: the features as `vector` gives them, and a record of `FACT`.
+
+        With `known` the features are there already, and the network is not asked. Raises ImageError.
+        """
+        picture = self._decoded(content, name)
+        vector = None if known else as_stored(self._features_of(picture.pixels, content))
+        return vector, picture_facts(content, picture)
+
+    def _decoded(self, content: bytes, name: str) -> Picture:
+        least = max(self.preprocess.shorter_side, LEAST_SIDE // 2)  # twice that is left
+        return read_picture(BytesIO(content), name, shorter_side=least)
+
+    def _features_of(self, image: Image.Image, content: bytes) -> NDArray[np.float32]:
         if self._view is None:
             pixels = self.preprocess.apply(image)
         else:
-            own = image.tobytes() if isinstance(content, Image.Image) else content
-            pixels = self._view.pixels(image, self.preprocess, hashlib.sha256(own).hexdigest())
+            own = hashlib.sha256(content).hexdigest()
+            pixels = self._view.pixels(image, self.preprocess, own)
         return self._session.run(pixels)["features"][0]
 
 
@@ -179,14 +205,16 @@ def embed(
             rows.setdefault(sha256, []).append(row)
     folder = cache or cache_folder()
     values = scratch_array((len(paths), embedder.backbone.dimensions["all"]), folder)
+    facts = scratch_array((len(paths) if embedder.is_plain else 0,), folder, FACT)
+    work = _Work(root, paths, rows, embedder, values, facts)
     with FeatureCache(folder, embedder.space, values.shape[1]) as kept:
-        missing = _fill_known(kept, rows, values)
-        failed = _compute(root, paths, rows, missing, embedder, kept, values, report)
+        missing = work.fill_known(kept)
+        failed = work.compute(missing, kept, report)
     for sha256, error in failed.items():
         for row in rows[sha256]:
             failures[row] = Failure.of(paths[row], error)
-    computed = len(missing) - len(failed)
-    return Features(values, tuple(hashes), dict(sorted(failures.items())), computed)
+    computed = sum(not known for sha256, known in missing.items() if sha256 not in failed)
+    return Features(values, facts, tuple(hashes), dict(sorted(failures.items())), computed)
 
 
 def embed_again(
@@ -210,58 +238,81 @@ def embed_again(
     return features
 
 
-def _fill_known(
-    kept: FeatureCache, rows: dict[str, list[int]], values: NDArray[np.float32]
-) -> list[str]:
-    """Read what the cache knows, and return what it does not."""
-    missing: list[str] = []
-    every = list(rows)
-    for start in range(0, len(every), 1000):
-        names = every[start : start + 1000]
-        found = kept.get(names)
-        for sha256, vector in found.items():
-            values[rows[sha256]] = vector
-        missing += [sha256 for sha256 in names if sha256 not in found]
-    return missing
+@dataclass(frozen=True)
+class _Work:
+    """What is to be filled: `values` and `facts` by row; `rows` gives the rows of each content's hash."""
 
+    root: Path
+    paths: Sequence[str]
+    rows: dict[str, list[int]]
+    embedder: Embedder
+    values: NDArray[np.float32]
+    facts: NDArray[np.void]
 
-def _compute(
-    root: Path,
-    paths: Sequence[str],
-    rows: dict[str, list[int]],
-    missing: Sequence[str],
-    embedder: Embedder,
-    kept: FeatureCache,
-    values: NDArray[np.float32],
-    report: Progress,
-) -> dict[str, ImageError]:
-    """Send what is missing through the network, keep it, and return what failed."""
+    def fill_known(self, kept: FeatureCache) -> dict[str, bool]:
+        """Read what the cache knows; what it does not know all of, and whether the features are known."""
+        missing: dict[str, bool] = {}
+        every = list(self.rows)
+        for start in range(0, len(every), 1000):
+            names = every[start : start + 1000]
+            vectors = kept.get(names)
+            facts = kept.get_facts(names) if self.embedder.is_plain else {}
+            for sha256 in names:
+                self.fill(sha256, vectors.get(sha256), facts.get(sha256))
+                if sha256 not in vectors or (self.embedder.is_plain and sha256 not in facts):
+                    missing[sha256] = sha256 in vectors
+        return missing
 
-    def answer(sha256: str) -> NDArray[np.float32] | ImageError:
-        path = paths[rows[sha256][0]]
+    def fill(self, sha256: str, vector: NDArray[np.float32] | None, facts: np.void | None) -> None:
+        rows = self.rows[sha256]
+        if vector is not None:
+            self.values[rows] = vector
+        if facts is not None:
+            self.facts[rows] = facts
+
+    def compute(
+        self, missing: dict[str, bool], kept: FeatureCache, report: Progress
+    ) -> dict[str, ImageError]:
+        """Look at the pictures that are missing, keep what is found, and return what failed."""
+
+        def answer(sha256: str) -> _Answer | ImageError:
+            try:
+                return self._look(sha256, missing[sha256])
+            except ImageError as error:
+                return error
+
+        failed: dict[str, ImageError] = {}
+        vectors: dict[str, NDArray[np.float32]] = {}
+        facts: dict[str, np.void] = {}
+        flushed = time.monotonic()
+        answers = ordered_map(answer, missing, workers=self.embedder.workers)
         try:
-            content = read_bytes(root / path, path)
-            if hashlib.sha256(content).hexdigest() != sha256:
-                raise ImageError(path, "changed", "the file changed while it was read; run again")
-            return embedder.vector(content, path)
-        except ImageError as error:
-            return error
+            for done, (sha256, result) in enumerate(zip(missing, answers, strict=True), 1):
+                if isinstance(result, ImageError):
+                    failed[sha256] = result
+                else:
+                    self.fill(sha256, *result)
+                    if result[0] is not None:
+                        vectors[sha256] = result[0]
+                    if result[1] is not None:
+                        facts[sha256] = result[1]
+                late = time.monotonic() - flushed > _FLUSH_SECONDS
+                if late or max(len(vectors), len(facts)) >= _FLUSH_VECTORS:
+                    kept.put(vectors, facts)
+                    vectors, facts, flushed = {}, {}, time.monotonic()
+                report("embed", done, len(missing))
+        finally:
+            kept.put(vectors, facts)
+        return failed
 
-    failed: dict[str, ImageError] = {}
-    fresh: dict[str, NDArray[np.float32]] = {}
-    flushed = time.monotonic()
-    answers = ordered_map(answer, missing, workers=embedder.workers)
-    try:
-        for done, (sha256, result) in enumerate(zip(missing, answers, strict=True), 1):
-            if isinstance(result, ImageError):
-                failed[sha256] = result
-            else:
-                values[rows[sha256]] = result
-                fresh[sha256] = result
-            if len(fresh) >= _FLUSH_VECTORS or time.monotonic() - flushed > _FLUSH_SECONDS:
-                kept.put(fresh)
-                fresh, flushed = {}, time.monotonic()
-            report("embed", done, len(missing))
-    finally:
-        kept.put(fresh)
-    return failed
+    def _look(self, sha256: str, known: bool) -> "_Answer":
+        path = self.paths[self.rows[sha256][0]]
+        content = read_bytes(self.root / path, path)
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise ImageError(path, "changed", "the file changed while it was read; run again")
+        if not self.embedder.is_plain:
+            return self.embedder.vector(content, path), None
+        return self.embedder.vector_and_facts(content, path, known=known)
+
+
+_Answer = tuple[NDArray[np.float32] | None, np.void | None]

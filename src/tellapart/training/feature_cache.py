@@ -1,21 +1,25 @@
-"""Feature vectors on disk, by the content of the picture and all that made them: an SQLite database.
+"""Feature vectors and facts on disk, by the content of the picture and all that made them: SQLite.
 
 Safe under kill -9 and under several processes at once (write-ahead log, one transaction a batch), and
-bounded: the least recently used vectors go first. Losing it costs time and nothing else, so a damaged
+bounded: what was used least recently goes first. Losing it costs time and nothing else, so a damaged
 one is put aside, and a full disk only means that nothing more is kept. Vectors rest as float16
-(docs/benchmarks.md shows what that loses), or as float32 where one does not fit.
+(docs/benchmarks.md shows what that loses), or as float32 where one does not fit. Facts are of the
+picture alone and serve every network; they have a space of their own.
 """
 
+import hashlib
 import sqlite3
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tellapart.data.picture_facts import FACT
 
 __all__ = ["FeatureCache", "as_stored"]
 
@@ -31,6 +35,9 @@ CREATE INDEX IF NOT EXISTS by_use ON features (used);
 _MOST_VARIABLES = 500
 _DAY = 86_400
 DEFAULT_BYTES = 8 << 30
+
+_FACTS = 3  # to be raised when data/picture_facts.py computes other numbers
+_FACTS_SPACE: Final = hashlib.sha256(f"facts {_FACTS} {FACT.descr}".encode()).digest()
 
 
 def as_stored(vector: Vector) -> Vector:
@@ -105,19 +112,33 @@ class FeatureCache:
 
     def get(self, names: Sequence[str]) -> dict[str, Vector]:
         """The vectors that are kept, by the SHA-256 (hexadecimal) of the pictures' bytes."""
-        found: dict[str, Vector] = {}
+        found = self._read(self._space, names)
+        try:
+            return {name: _decode(raw, self._length) for name, raw in found.items()}
+        except sqlite3.Error as error:
+            self._give_up(error)
+            return {}
+
+    def get_facts(self, names: Sequence[str]) -> dict[str, np.void]:
+        """The facts that are kept, records of `FACT`, likewise."""
+        found = self._read(_FACTS_SPACE, names)
+        whole = {name: raw for name, raw in found.items() if len(raw) == FACT.itemsize}
+        return {name: np.frombuffer(raw, FACT)[0] for name, raw in whole.items()}
+
+    def _read(self, space: bytes, names: Sequence[str]) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
         if self._database is None:
             return found
         try:
             for some in _batches(names):
                 marks = ",".join("?" * len(some))
                 where = f"space = ? AND sha256 IN ({marks})"
-                values = [self._space, *map(bytes.fromhex, some)]
+                values = [space, *map(bytes.fromhex, some)]
                 rows = self._database.execute(
                     f"SELECT sha256, vector FROM features WHERE {where}",  # noqa: S608
                     values,
                 )
-                found.update((key.hex(), _decode(raw, self._length)) for key, raw in rows)
+                found.update((key.hex(), raw) for key, raw in rows)
                 now = int(time.time())
                 self._database.execute(
                     f"UPDATE features SET used = ? WHERE {where} AND used < ?",  # noqa: S608
@@ -128,12 +149,17 @@ class FeatureCache:
             self._give_up(error)
         return found
 
-    def put(self, vectors: Mapping[str, Vector]) -> None:
-        """Keep vectors; once this returns, a kill -9 loses none of them."""
-        if self._database is None or not vectors:
+    def put(
+        self, vectors: Mapping[str, Vector], facts: Mapping[str, np.void] | None = None
+    ) -> None:
+        """Keep vectors and facts; once this returns, a kill -9 loses none of them."""
+        if self._database is None or not (vectors or facts):
             return
         now = int(time.time())
         rows = [(self._space, bytes.fromhex(k), now, _encode(v)) for k, v in vectors.items()]
+        rows += [
+            (_FACTS_SPACE, bytes.fromhex(k), now, v.tobytes()) for k, v in (facts or {}).items()
+        ]
         try:
             with self._database:
                 self._database.executemany(

@@ -4,7 +4,8 @@
     dataset.csv         the pictures that were used: path, label, split, group, sha256
     predictions.csv     path, split, label, predicted, and a column p_CLASS per class
     failures.csv        what was lost, and why
-    probe.safetensors   the trained probe
+    probe.safetensors   the trained probe, at its temperature
+    trust.safetensors   what "none of these" is told by, where it was fitted
     run.json            classes, backbone, preprocess, dataset, seconds, metrics; written last
     history.csv         a row per epoch, where it was trained in epochs
     stages/             what training on made of it: each a run folder of its own, with further
@@ -39,6 +40,7 @@ from tellapart.model.backbone import Backbone, BackboneInfo
 from tellapart.model.backbones import reopen_backbone
 from tellapart.model.preprocess import PreprocessSpec
 from tellapart.training.probe import Probe
+from tellapart.training.trust import Trust
 
 __all__ = [
     "Run",
@@ -53,7 +55,7 @@ __all__ = [
 
 _FILES = (
     "config.json", "dataset.csv", "predictions.csv", "failures.csv", "history.csv",
-    "probe.safetensors", "network.onnx", "network.safetensors", "checkpoint.safetensors",
+    "probe.safetensors", "trust.safetensors", "network.onnx", "network.safetensors", "checkpoint.safetensors",
 )  # fmt: skip
 Tables = dict[str, tuple[Sequence[str], Iterable[Sequence[Any]]]]
 """Header and rows of each CSV file, by its name."""
@@ -131,6 +133,20 @@ class Run:
         except Exception as error:  # safetensors raises its own kinds
             raise RunError(f"{self.folder}/probe.safetensors: {error}. Train again.") from None
 
+    @cached_property
+    def trust(self) -> Trust | None:
+        """When to believe it; None for a fine-tuned stage and a run of an earlier version."""
+        from safetensors.numpy import load_file
+
+        values = self.info.get("trust")
+        if values is None:
+            return None
+        try:
+            arrays = load_file(self.folder / "trust.safetensors") if values["novelty"] else {}
+            return Trust.from_json(values, arrays)
+        except Exception as error:  # safetensors raises its own kinds
+            raise RunError(f"{self.folder}/trust.safetensors: {error!r}. Train again.") from None
+
     def predictions(self) -> list[list[str]]:
         """The rows of `predictions.csv`: path, split, label, predicted, and a probability per class."""
         return self._rows("predictions.csv")
@@ -207,8 +223,9 @@ def write_run(
     info: dict[str, Any],
     probe: Probe,
     tables: Tables,
+    trust: Trust | None = None,
 ) -> Run:
-    """Write what training made; `tables` are its CSV files.
+    """Write what training made; `tables` are its CSV files, and `info` holds what of `trust` is JSON.
 
     Raises RunError where the disk is full or not writable; the folder is resumable then.
     """
@@ -217,10 +234,13 @@ def write_run(
     arrays = {name: np.ascontiguousarray(array) for name, array in probe.arrays.items()}
     try:
         (folder / "run.json").unlink(missing_ok=True)  # from here on the folder is unfinished
-        (folder / "history.csv").unlink(missing_ok=True)  # not every recipe has one
+        for name in ("history.csv", "trust.safetensors"):  # not every run has one
+            (folder / name).unlink(missing_ok=True)
         for name, (header, rows) in tables.items():
             _write_csv(folder / name, header, rows)
         write_atomically(folder / "probe.safetensors", save(arrays))
+        if trust is not None and trust.arrays:
+            write_atomically(folder / "trust.safetensors", save(trust.arrays))
     except OSError as error:
         raise RunError(f"{folder} cannot be written: {error.strerror or error}") from None
     return write_info(folder, info)

@@ -2,9 +2,7 @@
 
 import os
 import platform
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -14,18 +12,30 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from tellapart.data.dataset import COLUMNS, Dataset
-from tellapart.errors import DatasetError, UsageError
+from tellapart.errors import UsageError
+from tellapart.evaluation.leaks import LeakEffect, leak_effect
 from tellapart.evaluation.metrics import Metrics, evaluate
 from tellapart.model.backbone import BackboneInfo
 from tellapart.model.backbones import open_backbone, weights_file_hash
 from tellapart.model.preprocess import Fit, PreprocessSpec
 from tellapart.model.presets import find_preset
+from tellapart.training.clock import Clock
 from tellapart.training.embed import Embedder, Features, Progress, embed, embed_again
 from tellapart.training.logistic import Array
 from tellapart.training.recipe import ConvexProbe, HeadFit, Recipe, new_task
 from tellapart.training.run import Run, Tables, claim_folder, read_config, write_run
+from tellapart.training.trust import TARGET_ERROR, Trust, fit_trust
+from tellapart.training.usable import usable_pictures
 
-__all__ = ["ClassWeight", "TrainOptions", "held_out_metrics", "open_dataset", "run_tables", "train"]
+__all__ = [
+    "ClassWeight",
+    "TrainOptions",
+    "held_out_metrics",
+    "open_dataset",
+    "open_embedder",
+    "run_tables",
+    "train",
+]
 
 ClassWeight = Literal["auto", "balanced", "none"]
 
@@ -38,6 +48,7 @@ class TrainOptions:
     of its own. `size` (px) and `fit` replace the backbone's own; `class_weight` says whether every
     class counts the same (`balanced`), every picture does (`none`), or that is decided by the counts
     (`auto`).
+    `target_error` is the share of answers called sure that may be wrong.
     `train_dir`, `valid_dir` and `test_dir` name the split folders of DATA where they are unusual.
     """
 
@@ -49,6 +60,7 @@ class TrainOptions:
     seed: int = 0
     class_weight: ClassWeight = "auto"
     runtime: str = "onnxruntime"
+    target_error: float = TARGET_ERROR
     train_dir: str | None = None
     valid_dir: str | None = None
     test_dir: str | None = None
@@ -97,7 +109,7 @@ def train(
     """
     options = _with_whole_path(options or TrainOptions())
     recipe = recipe or ConvexProbe()
-    clock = _Clock()
+    clock = Clock()
     with clock.stage("scan"):
         dataset = data if isinstance(data, Dataset) else open_dataset(data, options)
         dataset.check_trainable()
@@ -105,11 +117,16 @@ def train(
     config = _config(data, options, recipe)
     folder = _default_folder(config) if out is None else Path(out)
     with clock.stage("open"):
-        embedder = _embedder(options, workers)
+        embedder = open_embedder(options, workers)
     claim_folder(folder, config, overwrite=overwrite)
     with clock.stage("embed"):
         features = embed(dataset.root, dataset.paths, embedder, progress=progress)
-    dataset, values = _usable(dataset, features, options)
+    with clock.stage("copies"):
+        final = embedder.backbone.dimensions["final"]
+        usable = usable_pictures(
+            dataset, features, final, workers=embedder.workers, progress=progress
+        )
+    dataset, values = _divided(usable.dataset, options), usable.values
     with clock.stage("views"):
         seen = _seen_otherwise(dataset, embedder, recipe, progress)
     with clock.stage("probe"):
@@ -120,12 +137,20 @@ def train(
             on_epoch=on_epoch,
         )  # fmt: skip
         fit = recipe.fit(task)
+    with clock.stage("trust"):
+        fit, trust = fit_trust(task, fit, options.target_error)
     with clock.stage("evaluate"):
         probabilities = _probabilities(dataset, values, fit)
-        metrics = _metrics(dataset, probabilities)
+        metrics, effect = _metrics(dataset, probabilities), _leaks(dataset, probabilities)
     computed = sum(part.computed for part in (features, *seen))
     info = _info(dataset, embedder, fit, metrics, options, task.balanced, computed, clock)
-    return write_run(folder, info, fit.probe, {**run_tables(dataset, probabilities), **fit.tables})
+    info |= {
+        "notes": [*info["notes"], *_copy_notes(dataset, effect), *trust.notes],
+        "leaks": effect and effect.to_json(),
+        "trust": _trusted(trust, dataset, probabilities),
+    }
+    tables = {**run_tables(dataset, probabilities), **fit.tables}
+    return write_run(folder, info, fit.probe, tables, trust)
 
 
 def _with_whole_path(options: TrainOptions) -> TrainOptions:
@@ -140,6 +165,8 @@ def _check(options: TrainOptions) -> None:
         raise UsageError(f"class weight {options.class_weight!r}: use auto, balanced or none")
     if options.seed < 0:
         raise UsageError(f"the seed is {options.seed}; expected 0 or more")
+    if not 0 < options.target_error < 1:
+        raise UsageError(f"the target error is {options.target_error}; expected 0 < share < 1")
     if not 0 <= options.valid < 1:
         raise UsageError(f"the share for validation is {options.valid}; expected 0 ≤ share < 1")
 
@@ -166,7 +193,8 @@ def _default_folder(config: dict[str, Any]) -> Path:
         number += 1
 
 
-def _embedder(options: TrainOptions, workers: int | None) -> Embedder:
+def open_embedder(options: TrainOptions, workers: int | None = None) -> Embedder:
+    """The network, preprocessing and runtime of these options. Raises UsageError, ModelError."""
     backbone = open_backbone(options.backbone, options.weights)
     own = backbone.info.preprocess
     if options.size not in (None, own.size) and not backbone.info.any_size:
@@ -177,17 +205,12 @@ def _embedder(options: TrainOptions, workers: int | None) -> Embedder:
     return Embedder(backbone, spec, runtime=options.runtime, workers=workers)
 
 
-def _usable(dataset: Dataset, features: Features, options: TrainOptions) -> tuple[Dataset, Array]:
-    """The pictures that could be embedded, divided into splits, with their features."""
-    dataset = dataset.with_hashes(features.sha256).without(features.failures).without_lost_classes()
-    if not len(dataset):
-        first = dataset.failures[0]
-        raise DatasetError(f"{dataset.root}: none of the pictures can be used. The first: {first}")
+def _divided(dataset: Dataset, options: TrainOptions) -> Dataset:
+    """With splits, where it has none."""
     if not dataset.is_split:
         dataset = dataset.with_split(options.valid, seed=options.seed)
     dataset.check_trainable()
-    keep = np.setdiff1d(np.arange(len(features.values)), list(features.failures))
-    return dataset, features.values if len(keep) == len(features.values) else features.values[keep]
+    return dataset
 
 
 def _seen_otherwise(
@@ -205,6 +228,16 @@ def _probabilities(dataset: Dataset, values: Array, fit: HeadFit) -> Array:
     answer = fit.probe.probabilities(values)
     answer[dataset.rows_of("train")] = fit.out_of_fold
     return answer
+
+
+def _trusted(trust: Trust, dataset: Dataset, probabilities: Array) -> dict[str, Any]:
+    """What run.json says of it, with the calibration of the held-out parts."""
+    values, targets = trust.to_json(), dataset.targets
+    for name in ("valid", "test"):
+        if len(part := dataset.rows_of(name)):
+            measured = trust.calibration_of(probabilities[part], targets[part])
+            values["calibration"][name] = measured
+    return values
 
 
 def _metrics(dataset: Dataset, probabilities: Array) -> dict[str, Metrics]:
@@ -233,7 +266,7 @@ def _info(
     options: TrainOptions,
     weighed: bool,
     computed: int,
-    clock: "_Clock",
+    clock: Clock,
 ) -> dict[str, Any]:
     facts = embedder.backbone.info
     counts = dataset.counts()
@@ -292,13 +325,29 @@ def _notes(dataset: Dataset, weighed: bool) -> list[str]:
         notes.append(
             f"only one training picture of {_listed(lone)}: how well it is recognised is not known"
         )
-    if leaks := dataset.leaks():
-        outside, inside = leaks[0]
-        notes.append(
-            f"{len(leaks)} held-out pictures are copies of training pictures, or of one group with them, "
-            f"which flatters the figures: {outside} and {inside}, for example"
-        )
     return notes
+
+
+def _copy_notes(dataset: Dataset, effect: LeakEffect | None) -> list[str]:
+    """How many copies there are, and what those on both sides of a split do to the figures."""
+    notes = []
+    copies = len(dataset) - len(np.unique(dataset.groups))
+    if copies:
+        notes.append(
+            f"{copies} pictures are copies of others, exact or near, or of one group with them; they are "
+            "kept together in each fold and in a split that is made here. tellapart check shows them"
+        )
+    if effect is not None:
+        outside, inside = dataset.leaks()[0]
+        notes.append(f"{effect.sentence()}. For example {outside} and {inside}")
+    return notes
+
+
+def _leaks(dataset: Dataset, probabilities: Array) -> LeakEffect | None:
+    """What held-out copies of training pictures do to the figures."""
+    outside = np.flatnonzero((dataset.table["split"] != "train").to_numpy())
+    leaked = np.isin(dataset.groups[outside], dataset.groups[dataset.rows_of("train")])
+    return leak_effect(probabilities[outside], dataset.targets[outside], leaked, dataset.classes)
 
 
 def _listed(names: Sequence[Any]) -> str:
@@ -323,16 +372,3 @@ def run_tables(dataset: Dataset, probabilities: Array) -> Tables:
             ((f.path, f.reason, f.detail) for f in dataset.failures),
         ),
     }
-
-
-class _Clock:
-    """Seconds by stage, in the order in which they ran."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - start, 3)

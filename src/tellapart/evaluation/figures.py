@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["new_figure", "row_of_axes"]
+__all__ = ["new_figure", "png", "row_of_axes"]
 
 
 def new_figure(width: float, height: float, **options: Any) -> "Figure":
@@ -25,13 +25,18 @@ def new_figure(width: float, height: float, **options: Any) -> "Figure":
         """IPython draws a plain Figure only where pyplot is set up."""
 
         def _repr_png_(self) -> bytes:
-            raw = io.BytesIO()
-            self.savefig(raw, format="png")
-            return raw.getvalue()
+            return png(self)
 
     figure = Shown(figsize=(width, height), **options)
     FigureCanvasAgg(figure)
     return figure
+
+
+def png(figure: "Figure") -> bytes:
+    """The figure as a PNG file."""
+    raw = io.BytesIO()
+    figure.savefig(raw, format="png")
+    return raw.getvalue()
 
 
 def row_of_axes(count: int) -> "tuple[Figure, Sequence[Axes]]":

@@ -1,0 +1,164 @@
+"""Whether two aligned pictures are copies: how well they agree where they overlap, and in what they differ.
+
+Where a picture is mostly white, most of it agrees with any other such: so what counts is how much of the
+structure they share, not of the area alone. Thumbnails of 48 px know no text and no
+small parts: two pages of a comic or two frames of a film may pass for copies.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.data.copies.alignment import align, sample
+from tellapart.data.copies.descriptor import grey
+from tellapart.data.copies.turns import turned
+from tellapart.data.copies.windows import Match
+
+__all__ = ["Agreement", "measure", "turn_each"]
+
+Array = NDArray[np.float32]
+Indices = NDArray[np.intp]
+
+_TRIMMED: Final = 0.15  # share of the overlap that may differ altogether: a logo, a line of text
+_SAME: Final = 20.0  # levels of 255 that colours may differ by, on average, and agree
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What P aligned pairs have in common, shares and correlations (P,) of the part where they overlap.
+
+    `detail` is the correlation of what is finer than about 4 px of the thumbnail. `agreeing` is the
+    share of the overlap whose colours are the same but for 20 levels of 255. `kept` is the share of
+    the brightness's variance outside the worst 15 %: small where little but lines is to be seen.
+    `affine` (P, 2, 3) maps places in [−1, 1] of the turned whole into the picture around it; `plain`
+    says by how many levels the brightness varies in what lies around it (0 where nothing does).
+    """
+
+    detail: Array
+    agreeing: Array
+    kept: Array
+    affine: Array
+    plain: Array
+
+    def at(self, rows: NDArray[np.bool_]) -> "Agreement":
+        """That of some of the pairs."""
+        return Agreement(*(value[rows] for value in vars(self).values()))
+
+
+def measure(thumbnails: NDArray[np.uint8], match: Match) -> Agreement:
+    """Align the pairs of a match and compare them; thumbnails are uint8 (N, S, S, 3)."""
+    picture = thumbnails[match.around].astype(np.float32)
+    template = turn_each(thumbnails[match.whole], match.turn).astype(np.float32)
+    light, light_template = grey(picture), grey(template)
+    small, small_template = _half(light), _half(light_template)
+    found = align(_blurred(small_template), _blurred(small), _start(match.window), 4, 2.0)
+    found = align(small_template, small, found.affine, 3, 0.7)
+    found = align(light_template, light, found.affine, 3, 0.35)
+    seen = np.stack(
+        [
+            sample(np.ascontiguousarray(picture[..., channel]), found.affine, picture.shape[1])[0]
+            for channel in range(3)
+        ],
+        axis=-1,
+    )
+    distance = np.abs(seen - template.reshape(seen.shape)).mean(axis=2)
+    inside = found.inside.reshape(distance.shape)
+    count = np.maximum(inside.sum(axis=1), 1)
+    pair = light_template.reshape(distance.shape), found.values.reshape(distance.shape)
+    return Agreement(
+        _detail(light_template, light, found.affine),
+        np.asarray((inside & (distance < _SAME)).sum(axis=1) / count, np.float32),
+        _kept(*pair, inside),
+        found.affine,
+        _variation_around(light, found.affine),
+    )
+
+
+def turn_each(pictures: NDArray[np.uint8], turn: Indices) -> NDArray[np.uint8]:
+    """Each of the pictures (P, S, S, …) laid as its own turn says."""
+    laid = np.empty_like(pictures)
+    for number in np.unique(turn):
+        own = turn == number
+        laid[own] = turned(pictures[own], int(number))
+    return laid
+
+
+def _start(window: Array) -> Array:
+    affine = np.zeros((len(window), 2, 3), np.float32)
+    for axis in (0, 1):
+        affine[:, axis, axis] = window[:, 2 + axis]
+        affine[:, axis, 2] = 2 * window[:, axis] + window[:, 2 + axis] - 1
+    return affine
+
+
+def _half(pictures: Array) -> Array:
+    side = pictures.shape[1] // 2
+    return np.asarray(pictures.reshape(-1, side, 2, side, 2).mean(axis=(2, 4)), np.float32)
+
+
+def _detail(template: Array, picture: Array, affine: Array) -> Array:
+    """Correlation of the fine structure, on the picture's own, coarser grid: it is not to be blurred."""
+    linear = np.linalg.inv(affine[:, :, :2])
+    back = np.concatenate([linear, -linear @ affine[:, :, 2:]], axis=2)
+    laid, inside = sample(template, back, picture.shape[1])
+    laid = laid.reshape(picture.shape)
+    return _correlation(_fine(laid), _fine(picture), inside)
+
+
+def _correlation(t: Array, v: Array, inside: NDArray[np.bool_]) -> Array:
+    t, v = t.reshape(inside.shape), v.reshape(inside.shape)
+    (t, t_spread), (v, v_spread) = _centred(t, inside), _centred(v, inside)
+    count = np.maximum(inside.sum(axis=1), 1)
+    covariance = (t * v * inside).sum(axis=1) / count
+    return np.asarray(covariance / np.maximum(t_spread * v_spread, 1e-3)[:, 0], np.float32)
+
+
+def _kept(t: Array, v: Array, inside: NDArray[np.bool_]) -> Array:
+    """The smaller share of both variances that is left outside the worst part of the overlap."""
+    last = np.maximum((inside.sum(axis=1) * (1 - _TRIMMED)).astype(np.intp) - 1, 0)[:, None]
+    weight = inside
+    for _ in range(2):
+        (t_off, t_spread), (v_off, v_spread) = _centred(t, weight), _centred(v, weight)
+        apart = np.abs(t_off / np.maximum(t_spread, 2) - v_off / np.maximum(v_spread, 2))
+        apart = np.where(inside, apart, np.inf)
+        weight = inside & (apart <= np.take_along_axis(np.sort(apart, axis=1), last, axis=1))
+    shares = []
+    for values in (t, v):
+        squares = _centred(values, inside)[0] ** 2
+        every = np.maximum((squares * inside).sum(axis=1), 1)
+        shares.append((squares * weight).sum(axis=1) / every)
+    return np.asarray(np.minimum(*shares), np.float32)
+
+
+def _centred(values: Array, inside: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Numbers (P, M) less their mean over some of them, and the deviation of those, (P, 1)."""
+    count = np.maximum(inside.sum(axis=1, keepdims=True), 1).astype(np.float32)
+    off = values - (values * inside).sum(axis=1, keepdims=True) / count
+    return off, np.sqrt((off * off * inside).sum(axis=1, keepdims=True) / count)
+
+
+def _fine(pictures: Array) -> Array:
+    return pictures - _blurred(_blurred(_blurred(pictures)))
+
+
+def _blurred(pictures: Array) -> Array:
+    wide = np.pad(pictures, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    rows = wide[:, :-2] + 2 * wide[:, 1:-1] + wide[:, 2:]
+    return (rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) / 16
+
+
+def _variation_around(light: Array, affine: Array) -> Array:
+    """Deviation of the brightness in a picture outside the place of its whole, after its rows' own means."""
+    side = light.shape[1]
+    places = ((np.arange(side) + 0.5) * 2 / side - 1).astype(np.float32)
+    y, x = np.meshgrid(places, places, indexing="ij")
+    grid = np.stack([x.reshape(-1), y.reshape(-1)])
+    back = np.linalg.inv(affine[:, :, :2]) @ (grid - affine[:, :, 2:])
+    outside = np.abs(back).max(axis=1) > 1 + 3 / side
+    values = light.reshape(len(light), -1)
+    count = outside.sum(axis=1, keepdims=True)
+    mean = (values * outside).sum(axis=1, keepdims=True) / np.maximum(count, 1)
+    spread = (np.abs(values - mean) * outside).sum(axis=1, keepdims=True) / np.maximum(count, 1)
+    return np.asarray(spread[:, 0], np.float32)
