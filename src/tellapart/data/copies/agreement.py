@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tellapart.data.copies.alignment import align, sample
 from tellapart.data.copies.descriptor import grey
+from tellapart.data.copies.frames import inside_frames
 from tellapart.data.copies.turns import turned
 from tellapart.data.copies.windows import Match
 
@@ -22,6 +23,7 @@ Array = NDArray[np.float32]
 Indices = NDArray[np.intp]
 
 _TRIMMED: Final = 0.15  # share of the overlap that may differ altogether: a logo, a line of text
+_EDGE: Final = 2  # px along the overlap's edges that do not count: a frame shines into them
 _SAME: Final = 20.0  # levels of 255 that colours may differ by, on average, and agree
 
 
@@ -52,28 +54,40 @@ def measure(thumbnails: NDArray[np.uint8], match: Match) -> Agreement:
     picture = thumbnails[match.around].astype(np.float32)
     template = turn_each(thumbnails[match.whole], match.turn).astype(np.float32)
     light, light_template = grey(picture), grey(template)
-    small, small_template = _half(light), _half(light_template)
-    found = align(_blurred(small_template), _blurred(small), _start(match.window), 4, 2.0)
-    found = align(small_template, small, found.affine, 3, 0.7)
-    found = align(light_template, light, found.affine, 3, 0.35)
-    seen = np.stack(
-        [
-            sample(np.ascontiguousarray(picture[..., channel]), found.affine, picture.shape[1])[0]
-            for channel in range(3)
-        ],
-        axis=-1,
-    )
-    distance = np.abs(seen - template.reshape(seen.shape)).mean(axis=2)
-    inside = found.inside.reshape(distance.shape)
-    count = np.maximum(inside.sum(axis=1), 1)
-    pair = light_template.reshape(distance.shape), found.values.reshape(distance.shape)
+    affine = _aligned(light_template, light, match.window)
+    detail = _detail(light_template, light, affine)
+    framed = inside_frames(light)
+    unmoved = _detail(light_template, light, framed)
+    better = unmoved > detail
+    affine[better], detail[better] = framed[better], unmoved[better]
+    seen, inside = _seen(picture, affine)
+    distance = np.abs(seen - template).mean(axis=3)
+    count = np.maximum(inside.sum(axis=(1, 2)), 1)
+    flat = (len(inside), -1)
     return Agreement(
-        _detail(light_template, light, found.affine),
-        np.asarray((inside & (distance < _SAME)).sum(axis=1) / count, np.float32),
-        _kept(*pair, inside),
-        found.affine,
-        _variation_around(light, found.affine),
+        detail,
+        np.asarray((inside & (distance < _SAME)).sum(axis=(1, 2)) / count, np.float32),
+        _kept(light_template.reshape(flat), grey(seen).reshape(flat), inside.reshape(flat)),
+        affine,
+        _variation_around(light, affine),
     )
+
+
+def _aligned(template: Array, picture: Array, window: Array) -> Array:
+    small, small_picture = _half(template), _half(picture)
+    found = align(_blurred(small), _blurred(small_picture), _start(window), 4, 2.0)
+    found = align(small, small_picture, found.affine, 3, 0.7)
+    return align(template, picture, found.affine, 3, 0.35).affine
+
+
+def _seen(picture: Array, affine: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """What the picture (P, S, S, 3) has in the template's place, and where that counts, (P, S, S)."""
+    side = picture.shape[1]
+    channels = [np.ascontiguousarray(picture[..., channel]) for channel in range(3)]
+    values = [sample(channel, affine, side)[0] for channel in channels]
+    inside = sample(channels[0], affine, side)[1].reshape(-1, side, side)
+    inside[:, :_EDGE] = inside[:, -_EDGE:] = inside[:, :, :_EDGE] = inside[:, :, -_EDGE:] = False
+    return np.stack(values, axis=-1).reshape(picture.shape), inside
 
 
 def turn_each(pictures: NDArray[np.uint8], turn: Indices) -> NDArray[np.uint8]:
@@ -102,9 +116,9 @@ def _detail(template: Array, picture: Array, affine: Array) -> Array:
     """Correlation of the fine structure, on the picture's own, coarser grid: it is not to be blurred."""
     linear = np.linalg.inv(affine[:, :, :2])
     back = np.concatenate([linear, -linear @ affine[:, :, 2:]], axis=2)
-    laid, inside = sample(template, back, picture.shape[1])
-    laid = laid.reshape(picture.shape)
-    return _correlation(_fine(laid), _fine(picture), inside)
+    laid = sample(template, back, picture.shape[1])[0].reshape(picture.shape)
+    places = np.abs(back @ _places(picture.shape[1])).max(axis=1)
+    return _correlation(_fine(laid), _fine(picture), places < 1 - 2 * _EDGE / picture.shape[1])
 
 
 def _correlation(t: Array, v: Array, inside: NDArray[np.bool_]) -> Array:
@@ -149,13 +163,17 @@ def _blurred(pictures: Array) -> Array:
     return (rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) / 16
 
 
+def _places(side: int) -> Array:
+    """The centres of side² px, in [−1, 1], with ones: (3, side²)."""
+    along = ((np.arange(side) + 0.5) * 2 / side - 1).astype(np.float32)
+    y, x = (part.reshape(-1) for part in np.meshgrid(along, along, indexing="ij"))
+    return np.stack([x, y, np.ones_like(x)])
+
+
 def _variation_around(light: Array, affine: Array) -> Array:
     """Deviation of the brightness in a picture outside the place of its whole, after its rows' own means."""
     side = light.shape[1]
-    places = ((np.arange(side) + 0.5) * 2 / side - 1).astype(np.float32)
-    y, x = np.meshgrid(places, places, indexing="ij")
-    grid = np.stack([x.reshape(-1), y.reshape(-1)])
-    back = np.linalg.inv(affine[:, :, :2]) @ (grid - affine[:, :, 2:])
+    back = np.linalg.inv(affine[:, :, :2]) @ (_places(side)[:2] - affine[:, :, 2:])
     outside = np.abs(back).max(axis=1) > 1 + 3 / side
     values = light.reshape(len(light), -1)
     count = outside.sum(axis=1, keepdims=True)

@@ -9,7 +9,7 @@ from tellapart.data.copies.agreement import Agreement
 from tellapart.data.copies.turns import MIRRORED, ROTATED
 from tellapart.data.copies.windows import Match
 
-__all__ = ["name_kinds"]
+__all__ = ["is_tilted", "name_kinds"]
 
 Indices = NDArray[np.intp]
 
@@ -36,13 +36,13 @@ def name_kinds(
     )
     is_around = framed | (~cropped & later)
     copy, original = np.where(is_around, around, whole), np.where(is_around, whole, around)
-    angle = np.abs(_angle(match, agreement, sizes))
+    tilted = is_tilted(match, agreement, sizes)
     resized = (np.sort(sizes[copy], axis=1) != np.sort(sizes[original], axis=1)).any(axis=1)
-    moved = cropped | framed | (angle > _ANGLE)  # thumbnails are then sampled anew, and agree less
+    moved = cropped | framed | tilted  # thumbnails are then sampled anew, and agree less
     told = {
         "mirrored": np.isin(match.turn, MIRRORED),
         "rotated": np.isin(match.turn, ROTATED),
-        "tilted": angle > _ANGLE,
+        "tilted": tilted,
         "cropped": cropped,
         "framed": framed,
         "resized": resized & ~moved,
@@ -55,11 +55,12 @@ def name_kinds(
     return copy, original, np.array(kinds, object)
 
 
-def _angle(match: Match, agreement: Agreement, sizes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """By how much the whole is tilted within the picture around it, in degrees, in true proportions."""
+def is_tilted(match: Match, agreement: Agreement, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether the whole lies askew in the picture around it, in true proportions, (P,)."""
     whole = sizes[match.whole].astype(float)
     whole = np.where((match.turn & 4).astype(bool)[:, None], whole[:, ::-1], whole)
     around = sizes[match.around].astype(float)
     linear = agreement.affine[:, :, :2] * around[:, :, None] / whole[:, None, :]
     up = linear[:, 1, 0] - linear[:, 0, 1]
-    return np.degrees(np.arctan2(up, linear[:, 0, 0] + linear[:, 1, 1]))
+    angle = np.arctan2(up, linear[:, 0, 0] + linear[:, 1, 1])
+    return np.asarray(np.abs(np.degrees(angle)) > _ANGLE)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tellapart.data.copies.agreement import Agreement, measure
 from tellapart.data.copies.descriptor import LENGTH, grey, turnless
-from tellapart.data.copies.kinds import name_kinds
+from tellapart.data.copies.kinds import is_tilted, name_kinds
 from tellapart.data.copies.neighbours import nearest, principal
 from tellapart.data.copies.windows import match_windows
 from tellapart.data.ordered_map import ordered_map
@@ -22,12 +22,8 @@ Indices = NDArray[np.intp]
 _FLAT: Final = 2.0  # levels; a thumbnail whose brightness varies less shows nothing to compare
 _DIMENSIONS: Final = 64
 _NEIGHBOURS: Final = 8  # in the vectors
-_CROWD: Final = (
-    8  # a pair stands out as far as it is nearer than the 8th nearest neighbours of both
-)
-_LEAST_LEVEL: Final = (
-    0.3  # nearness of those 8th neighbours where there are few pictures or none alike
-)
+_CROWD: Final = 8  # a pair stands out as far as it is nearer than both ends' 8th nearest neighbours
+_LEAST_LEVEL: Final = 0.3  # nearness of those where there are few pictures or none alike
 _LOOKALIKES: Final = 4  # neighbours in the turnless descriptor
 _LOOK: Final = 0.9  # least product of the descriptors of lookalikes
 _FEW: Final = 64  # pictures of which every pair is compared
@@ -38,10 +34,15 @@ _PROMISE: Final = (  # weights of coarse, nearness and standing out, and bias: e
 )
 _SCORE: Final = {  # weights, for aligned pairs: copies are above 0
     "detail": 2.86, "agreeing": 1.56, "kept": 2.59, "standing_out": 13.97, "coarse": 1.10,
-    "bias": -12.2,
+    "bias": -12.0,
 }  # fmt: skip
+_TURNED: Final = (
+    1.2  # taken off: eight ways to lay a picture are eight chances to agree by accident
+)
+_TILTED: Final = 1.0
+_LEAST_AGREEING: Final = 0.5
 _PAIRS: Final = 64  # that are aligned at a time, to stay within the processor's cache
-_CHUNK: Final = 16_384  # candidates that a worker looks at, at a time
+_CHUNK: Final = 8192  # candidates that a worker looks at, at a time
 _USUAL_COSINE: Final = 0.4  # of two pictures; what is assumed before any are seen
 
 
@@ -81,6 +82,8 @@ def find_near_copies(
     report: Callable[[str, int, int], None],
 ) -> NearCopies:
     """Near copies among some rows of N pictures."""
+    from threadpoolctl import threadpool_limits  # a base install has none, and finds no copies
+
     look, shown = _looks(rows, facts)
     rows = rows[shown]
     a, b = _candidates(look[shown], vectors, rows, seed)
@@ -96,10 +99,11 @@ def find_near_copies(
         return len(a[pairs]), found
 
     chunks = (slice(start, start + _CHUNK) for start in range(0, len(a), _CHUNK))
-    for size, part in ordered_map(compare, chunks, workers=workers):
-        parts.append(part)
-        done += size
-        report("copies", done, len(a))
+    with threadpool_limits(1, user_api="blas"):  # each worker is a thread already
+        for size, part in ordered_map(compare, chunks, workers=workers):
+            parts.append(part)
+            done += size
+            report("copies", done, len(a))
     return _joined(parts)
 
 
@@ -180,7 +184,9 @@ def _compare(
         part = slice(start, start + _PAIRS)
         some = match.at(part)
         agreement = measure(pictures.thumbnails, some)
-        accepted = _score(agreement, some.correlation, out[part]) > 0
+        score = _score(agreement, some.correlation, out[part])
+        score -= _TURNED * (some.turn != 0) + _TILTED * is_tilted(some, agreement, pictures.sizes)
+        accepted = (score > 0) & (agreement.agreeing > _LEAST_AGREEING)
         some, agreement = some.at(accepted), agreement.at(accepted)
         named = name_kinds(some, agreement, pictures.sizes)
         parts.append(NearCopies(*named, agreement.agreeing))
@@ -197,7 +203,7 @@ def _promising(correlation: Array, nearness: Array, out: Array) -> NDArray[np.bo
 
 
 def _score(agreement: Agreement, coarse: Array, out: Array) -> Array:
-    """The log odds of a copy, by a logistic regression on planted copies, less 0.75 for safety."""
+    """The log odds of a copy, by a logistic regression on planted copies, less 0.5 for safety."""
     numbers = {  # correlations and shares as the logarithm of their distance from 1
         "detail": -np.log(1.03 - agreement.detail),
         "agreeing": -np.log(1.02 - agreement.agreeing),
