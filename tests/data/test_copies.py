@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from tellapart.data.copies import connected, find_copies
-from tellapart.data.copies.agreement import measure
+from tellapart.data.copies.agreement import align_roughly, measure
 from tellapart.data.copies.descriptor import cosine_basis, grey, turnless
 from tellapart.data.copies.neighbours import nearest, principal
 from tellapart.data.copies.turns import TURNS, turned
@@ -116,6 +116,29 @@ def test_every_kind_is_found_and_nothing_else(pile):
     assert ((copies.similarity > 0.5) & (copies.similarity <= 1)).all()
 
 
+def lines(seed, size=(220, 220)):
+    """Thin lines on white, as in a sketch: most of it agrees with any other such picture."""
+    rng = np.random.default_rng(seed)
+    image = Image.new("RGB", size, "white")
+    places = np.cumsum(rng.normal(0, 22, (60, 2)), axis=0)
+    places = 25 + 170 * (places - places.min(0)) / np.ptp(places, axis=0)
+    ImageDraw.Draw(image).line([tuple(place) for place in places], fill="black", width=2)
+    return image
+
+
+def test_sketches_in_narrow_frames_are_found():
+    images, sources = [lines(seed) for seed in range(70)], list(range(70))
+    for source, width in enumerate((5, 7, 9, 12, 15, 8)):
+        frame = Image.new("RGB", (220 + 2 * width, 220 + 2 * width), "black")
+        frame.paste(images[source], (width, width))
+        images.append(frame)
+        sources.append(source)
+    copies = copies_of(images, sources)
+    found = set(zip(copies.copy.tolist(), copies.original.tolist(), strict=True))
+    assert found == {(70 + i, i) for i in range(6)}
+    assert all("framed" in kind for kind in copies.kinds)
+
+
 def test_workers_do_not_change_the_answer(pile):
     one, three = copies_of(*pile, workers=1), copies_of(*pile, workers=3)
     for name in ("copy", "original", "similarity", "groups"):
@@ -209,7 +232,8 @@ def test_a_crop_is_aligned_to_where_it_was_cut():
     thumbnails = seen(images)["thumbnail"]
     match = match_windows(thumbnails, np.array([0]), np.array([1]))
     assert (match.around[0], match.whole[0], match.turn[0]) == (0, 1, 0)
-    affine = measure(thumbnails, match).affine[0]
+    rough = align_roughly(thumbnails, match)
+    affine = measure(thumbnails, match, rough.affine).affine[0]
     np.testing.assert_allclose(np.diag(affine), [0.8, 0.85], atol=0.02)
     np.testing.assert_allclose(affine[:, 2], [0.04, -0.05], atol=0.02)
 

@@ -115,7 +115,15 @@ def test_predict_json_answers_in_the_order_asked(tellapart, run, gallery, tmp_pa
     assert reasons == ["not an image", None, "missing", "truncated", None]
     answer = answers[1]
     classes = json.loads((run / "run.json").read_text())["classes"]
-    assert list(answer) == ["path", "label", "probability", "probabilities", "verdict", "reason", "error"]
+    assert list(answer) == [
+        "path",
+        "label",
+        "probability",
+        "probabilities",
+        "verdict",
+        "reason",
+        "error",
+    ]
     assert list(answer["probabilities"]) == classes
     assert answer["label"] == max(answer["probabilities"], key=answer["probabilities"].get)
     assert answer["probability"] == answer["probabilities"][answer["label"]]

@@ -12,6 +12,7 @@ clues are measured for comparison and are no shortcut, however much they say.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.audit.subject import Subject
+from tellapart.data.ordered_map import ordered_map
 
 __all__ = ["Clue", "clue_scores", "rows_that_count", "score_guesses"]
 
@@ -104,8 +106,9 @@ def clue_scores(subject: Subject) -> tuple[Clue, ...]:
     folds = subject.folds[rows]
     tables, numbers = _categories(subject, rows), _numbers(subject.facts[rows])
     guesses = {name: _guess_by_table(codes, targets, folds) for name, codes in tables.items()}
-    for name, values in numbers.items():
-        guesses[name] = _guess_by_tree(values, targets, folds)
+    guess = partial(_guess_by_tree, targets=targets, folds=folds)
+    trees = ordered_map(guess, numbers.values(), workers=subject.workers)
+    guesses |= zip(numbers, trees, strict=True)
     scored = [
         score_guesses(name, guess, targets, names, content=name in _CONTENT, tests=len(guesses))
         for name, guess in guesses.items()

@@ -11,6 +11,10 @@ from tellapart.errors import ImageError
 
 __all__ = ["sha256_of_files"]
 
+_BATCH = (
+    16  # files that a thread hashes at a time: to hand over one alone takes as long as to hash it
+)
+
 
 def sha256_of_files(
     root: Path,
@@ -21,11 +25,17 @@ def sha256_of_files(
 ) -> list[str | ImageError]:
     """For each path below `root` its SHA-256 (64 hexadecimal digits), or why it cannot be read."""
     answers: list[str | ImageError] = []
-    for answer in ordered_map(partial(_sha256, root), paths, workers=workers, ahead=16):
-        answers.append(answer)
+    batches = (paths[start : start + _BATCH] for start in range(0, len(paths), _BATCH))
+    hashed = partial(_sha256_of_some, root)
+    for some in ordered_map(hashed, batches, workers=workers):
+        answers += some
         if progress is not None:
             progress(len(answers), len(paths))
     return answers
+
+
+def _sha256_of_some(root: Path, paths: Sequence[str]) -> list[str | ImageError]:
+    return [_sha256(root, path) for path in paths]
 
 
 def _sha256(root: Path, path: str) -> str | ImageError:

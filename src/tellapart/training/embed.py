@@ -9,13 +9,13 @@ of hashes and rows a picture: many vectors rest in a scratch file (`data/scratch
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -257,11 +257,17 @@ class _Work:
             names = every[start : start + 1000]
             vectors = kept.get(names)
             facts = kept.get_facts(names) if self.embedder.is_plain else {}
+            self._fill_all(self.values, vectors)
+            self._fill_all(self.facts, facts)
             for sha256 in names:
-                self.fill(sha256, vectors.get(sha256), facts.get(sha256))
                 if sha256 not in vectors or (self.embedder.is_plain and sha256 not in facts):
                     missing[sha256] = sha256 in vectors
         return missing
+
+    def _fill_all(self, array: NDArray[Any], found: Mapping[str, Any]) -> None:
+        pairs = [(row, value) for sha256, value in found.items() for row in self.rows[sha256]]
+        if pairs:
+            array[[row for row, _ in pairs]] = np.array([value for _, value in pairs], array.dtype)
 
     def fill(self, sha256: str, vector: NDArray[np.float32] | None, facts: np.void | None) -> None:
         rows = self.rows[sha256]

@@ -6,7 +6,7 @@ small parts: two pages of a comic or two frames of a film may pass for copies.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from tellapart.data.copies.frames import inside_frames
 from tellapart.data.copies.turns import turned
 from tellapart.data.copies.windows import Match
 
-__all__ = ["Agreement", "measure", "turn_each"]
+__all__ = ["Agreement", "Rough", "align_roughly", "measure"]
 
 Array = NDArray[np.float32]
 Indices = NDArray[np.intp]
@@ -49,12 +49,35 @@ class Agreement:
         return Agreement(*(value[rows] for value in vars(self).values()))
 
 
-def measure(thumbnails: NDArray[np.uint8], match: Match) -> Agreement:
-    """Align the pairs of a match and compare them; thumbnails are uint8 (N, S, S, 3)."""
+@dataclass(frozen=True)
+class Rough:
+    """Pairs aligned at half the size: affine maps (P, 2, 3), and the correlation of what overlaps, (P,)."""
+
+    affine: Array
+    correlation: Array
+
+
+def align_roughly(thumbnails: NDArray[np.uint8], match: Match) -> Rough:
+    """Align the pairs of a match at half the size; thumbnails are uint8 (N, S, S, 3)."""
+    light = grey(thumbnails[match.around])
+    template, picture = _half(grey(_turn_each(thumbnails[match.whole], match.turn))), _half(light)
+    found = align(_blurred(template), _blurred(picture), _start(match.window), 3, 2.0)
+    found = align(template, picture, found.affine, 2, 0.7)
+    framed = inside_frames(picture)
+    unmoved, inside = sample(picture, framed, picture.shape[1])
+    correlation = [
+        _correlation(template, values, _without_edge(inside.reshape(template.shape), 1))
+        for values, inside in ((found.values, found.inside), (unmoved, inside))
+    ]
+    return Rough(found.affine, np.maximum(*correlation))
+
+
+def measure(thumbnails: NDArray[np.uint8], match: Match, affine: Array) -> Agreement:
+    """Align the pairs of a match from a rough alignment on, and compare them."""
     picture = thumbnails[match.around].astype(np.float32)
-    template = turn_each(thumbnails[match.whole], match.turn).astype(np.float32)
+    template = _turn_each(thumbnails[match.whole], match.turn).astype(np.float32)
     light, light_template = grey(picture), grey(template)
-    affine = _aligned(light_template, light, match.window)
+    affine = align(light_template, light, affine, 3, 0.35).affine
     detail = _detail(light_template, light, affine)
     framed = inside_frames(light)
     unmoved = _detail(light_template, light, framed)
@@ -63,21 +86,13 @@ def measure(thumbnails: NDArray[np.uint8], match: Match) -> Agreement:
     seen, inside = _seen(picture, affine)
     distance = np.abs(seen - template).mean(axis=3)
     count = np.maximum(inside.sum(axis=(1, 2)), 1)
-    flat = (len(inside), -1)
     return Agreement(
         detail,
         np.asarray((inside & (distance < _SAME)).sum(axis=(1, 2)) / count, np.float32),
-        _kept(light_template.reshape(flat), grey(seen).reshape(flat), inside.reshape(flat)),
+        _kept(_flat(light_template), _flat(grey(seen)), _flat(inside)),
         affine,
         _variation_around(light, affine),
     )
-
-
-def _aligned(template: Array, picture: Array, window: Array) -> Array:
-    small, small_picture = _half(template), _half(picture)
-    found = align(_blurred(small), _blurred(small_picture), _start(window), 4, 2.0)
-    found = align(small, small_picture, found.affine, 3, 0.7)
-    return align(template, picture, found.affine, 3, 0.35).affine
 
 
 def _seen(picture: Array, affine: Array) -> tuple[Array, NDArray[np.bool_]]:
@@ -86,11 +101,21 @@ def _seen(picture: Array, affine: Array) -> tuple[Array, NDArray[np.bool_]]:
     channels = [np.ascontiguousarray(picture[..., channel]) for channel in range(3)]
     values = [sample(channel, affine, side)[0] for channel in channels]
     inside = sample(channels[0], affine, side)[1].reshape(-1, side, side)
-    inside[:, :_EDGE] = inside[:, -_EDGE:] = inside[:, :, :_EDGE] = inside[:, :, -_EDGE:] = False
-    return np.stack(values, axis=-1).reshape(picture.shape), inside
+    return np.stack(values, axis=-1).reshape(picture.shape), _without_edge(inside, _EDGE)
 
 
-def turn_each(pictures: NDArray[np.uint8], turn: Indices) -> NDArray[np.uint8]:
+def _without_edge(inside: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    kept = np.zeros_like(inside)
+    within = slice(width, -width)
+    kept[:, within, within] = inside[:, within, within]
+    return kept
+
+
+def _flat(values: NDArray[Any]) -> NDArray[Any]:
+    return values.reshape(len(values), -1)
+
+
+def _turn_each(pictures: NDArray[np.uint8], turn: Indices) -> NDArray[np.uint8]:
     """Each of the pictures (P, S, S, …) laid as its own turn says."""
     laid = np.empty_like(pictures)
     for number in np.unique(turn):
@@ -122,7 +147,7 @@ def _detail(template: Array, picture: Array, affine: Array) -> Array:
 
 
 def _correlation(t: Array, v: Array, inside: NDArray[np.bool_]) -> Array:
-    t, v = t.reshape(inside.shape), v.reshape(inside.shape)
+    t, v, inside = _flat(t), _flat(v), _flat(inside)
     (t, t_spread), (v, v_spread) = _centred(t, inside), _centred(v, inside)
     count = np.maximum(inside.sum(axis=1), 1)
     covariance = (t * v * inside).sum(axis=1) / count

@@ -5,6 +5,7 @@ windows are the products of intervals along both axes, so that a crop may keep m
 of the height, and the inside of a frame is a window too.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from tellapart.data.copies.descriptor import grey
 from tellapart.data.copies.turns import turn_order
+from tellapart.data.ordered_map import ordered_map
 
 __all__ = ["Match", "match_windows"]
 
@@ -22,7 +24,7 @@ Indices = NDArray[np.intp]
 _SMALL: Final = 8  # px, side of a window when it is compared
 _LENGTHS: Final = {1.0: 1, 0.9: 3, 0.8: 3, 0.7: 4}  # of an interval: how many places it is tried at
 _FLAT: Final = 2.0  # grey levels; a window that varies less looks like nothing
-_BLOCK: Final = 256
+_CHUNK: Final = 2048  # pairs that a worker looks at, at a time
 
 
 @dataclass(frozen=True)
@@ -44,32 +46,59 @@ class Match:
         return Match(*(value[rows] for value in vars(self).values()))
 
 
-def match_windows(thumbnails: NDArray[np.uint8], a: Indices, b: Indices) -> Match:
+def match_windows(
+    thumbnails: NDArray[np.uint8],
+    a: Indices,
+    b: Indices,
+    workers: int = 1,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Match:
     """The best fit of each pair of pictures, thumbnails uint8 (N, S, S, 3); either may be the whole."""
-    around, whole = np.concatenate([a, b]), np.concatenate([b, a])
+    ends, places = np.unique(np.concatenate([a, b]), return_inverse=True)
+    small = _smalls(thumbnails, ends)
+    around, whole = places, np.concatenate(np.split(places, 2)[::-1])
     order = np.argsort(around, kind="stable")
-    correlation = np.zeros(len(around), np.float32)
-    best = np.zeros(len(around), np.intp)
-    turns = turn_order(_SMALL)
     intervals, weights = _intervals(thumbnails.shape[1])
-    for start in range(0, len(order), 8 * _BLOCK):
-        rows = order[start : start + 8 * _BLOCK]
+    correlation, best = np.empty(len(order), np.float32), np.empty(len(order), np.int16)
+
+    def look(rows: Indices) -> tuple[Indices, Array, NDArray[np.intp]]:
         numbers, place = np.unique(around[rows], return_inverse=True)
-        bank = _windows(grey(thumbnails[numbers]), weights)
-        wholes = _small(grey(thumbnails[whole[rows]]))[:, turns]
-        ends = np.searchsorted(place, np.arange(len(numbers) + 1))
-        for number in range(len(numbers)):
-            own = slice(ends[number], ends[number + 1])
-            products = wholes[own].reshape(-1, _SMALL * _SMALL) @ bank[number].T
-            flat = products.reshape(own.stop - own.start, -1)
-            best[rows[own]] = flat.argmax(1)
-            correlation[rows[own]] = flat.max(1)
+        bank = _windows(grey(thumbnails[ends[numbers]]), weights)
+        return rows, *_best(bank, small[whole[rows]], place)
+
+    chunks = [order[start : start + _CHUNK] for start in range(0, len(order), _CHUNK)]
+    for done, (rows, value, number) in enumerate(ordered_map(look, chunks, workers=workers), 1):
+        correlation[rows], best[rows] = value, number
+        report(done, len(chunks))
     forward, back = np.split(correlation, 2)
     kept = np.arange(len(a)) + len(a) * (back > forward + 1e-6)
-    turn, window = np.divmod(best[kept], len(intervals) ** 2)
+    turn, window = np.divmod(best[kept].astype(np.intp), len(intervals) ** 2)
     y, x = np.divmod(window, len(intervals))
     boxes = np.stack([intervals[x, 0], intervals[y, 0], intervals[x, 1], intervals[y, 1]], axis=1)
-    return Match(around[kept], whole[kept], turn, boxes, correlation[kept])
+    return Match(ends[around[kept]], ends[whole[kept]], turn, boxes, correlation[kept])
+
+
+def _smalls(thumbnails: NDArray[np.uint8], rows: Indices) -> Array:
+    """Whole pictures made small and normalised, (rows, 64)."""
+    small = np.empty((len(rows), _SMALL * _SMALL), np.float32)
+    for start in range(0, len(rows), 1024):
+        part = slice(start, start + 1024)
+        small[part] = _small(grey(thumbnails[rows[part]]))
+    return small
+
+
+def _best(bank: Array, wholes: Array, place: Indices) -> tuple[Array, NDArray[np.intp]]:
+    """The largest correlation of each whole with a window of `bank[place]`, in any turn, and its number."""
+    correlation, best = np.empty(len(place), np.float32), np.empty(len(place), np.intp)
+    turns = turn_order(_SMALL)
+    ends = np.searchsorted(place, np.arange(len(bank) + 1))
+    for number, windows in enumerate(bank):
+        own = slice(ends[number], ends[number + 1])
+        turned = wholes[own][:, turns].reshape(-1, _SMALL * _SMALL)
+        products = (turned @ windows.T).reshape(own.stop - own.start, -1)
+        best[own] = products.argmax(axis=1)
+        correlation[own] = products.max(axis=1)
+    return correlation, best
 
 
 def _intervals(side: int) -> tuple[Array, Array]:
