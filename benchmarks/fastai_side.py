@@ -1,4 +1,4 @@
-"""fastai's side of `vs_fastai.py`, a process of its own for each stage. Runs in `.venv-peers`.
+"""fastai's side of `vs_fastai.py` and `top_losses.py`, a process for each stage. Runs in `.venv-peers`.
 
     python benchmarks/fastai_side.py JOB     JOB is JSON; `vs_fastai.py` says what is in it
 
@@ -6,6 +6,7 @@ As a beginner writes it: `Resize(224)`, `aug_transforms()`, batches of 64, `visi
 network, `fit_one_cycle`. Only the weights come from a file and not from a hub, in a way of timm's, so
 that fastai takes them for pretrained ones: it freezes the body and normalises by itself.
 
+`top_losses` trains likewise and keeps the loss of every picture, as `Interpretation` has them.
 `check` saves what the body sees in one picture; `frozen` runs from building the loaders to the end of
 `fit_one_cycle`; `unfrozen` goes on from there, and its clock is that of `fit_one_cycle` alone. What is
 written and predicted for the comparison comes after the clock.
@@ -40,9 +41,8 @@ def main():
     folder = Path(job["folder"])
     table = pd.read_csv(job["pictures"], dtype=str, keep_default_na=False)
     set_seed(0)
-    answer = {"check": check, "frozen": frozen, "unfrozen": unfrozen}[job["stage"]](
-        job, table, folder
-    )
+    stages = {"check": check, "frozen": frozen, "unfrozen": unfrozen, "top_losses": top_losses}
+    answer = stages[job["stage"]](job, table, folder)
     (folder / f"{job['stage']}.json").write_text(json.dumps(answer))
 
 
@@ -105,6 +105,16 @@ def unfrozen(job, table, folder):
     predict(learn, table, folder / "unfrozen.csv")
     images = seen(learn, job["epochs"])
     return {"seconds": ended - began, "ended": ended, "images": images, "parts": {}}
+
+
+def top_losses(job, table, folder):
+    learn = learner(job, table, folder)
+    with learn.no_bar():
+        learn.fit_one_cycle(job["epochs"])
+        every = learn.dls.test_dl(table, with_labels=True)
+        *_, losses = learn.get_preds(dl=every, with_loss=True)
+    np.save(folder / "losses.npy", losses.numpy())
+    return {}
 
 
 def seen(learn, epochs):

@@ -173,3 +173,24 @@ def test_each_left_out_style_is_told_apart():
         areas.append(auroc(scores[known], scores[~known]))
     assert np.mean(areas) >= 0.85
     assert min(areas) >= 0.70
+
+
+def test_classes_that_lie_in_one_fold_each_leave_nothing_to_ask():
+    """As where all pictures of a class are copies of one."""
+    features = np.random.default_rng(0).normal(size=(60, 12)).astype(np.float32)
+    targets = np.arange(60) % 2
+    assert fit_novelty(features, targets, targets, {"final": 12}) is None
+    assert fit_novelty(features, targets, np.arange(60) // 2 % 5, {"final": 12}) is not None
+
+
+def test_its_picture_shows_its_numbers(fitted):
+    task, fit = fitted
+    _, trust = fit_trust(task, boastful(fit))
+    figure = trust.plot()
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    left, right = figure.axes
+    shown = [bar.lines[0].get_ydata().tolist() for bar in left.containers]
+    assert shown == [[b.accuracy for b in part.bins] for part in (trust.before, trust.after)]
+    share, errors = (part[-1] for part in right.lines[0].get_data())
+    assert share == 100
+    assert errors == pytest.approx(100 * trust.curve.errors[-1] / trust.curve.n)

@@ -29,9 +29,13 @@ def finetune(
         str | None, typer.Option("--from", help="Begin with this stage; stage-1 is the run itself.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="The new stage's name.")] = None,
-    no_flip: Annotated[
-        bool, typer.Option("--no-flip", help="Never mirror a picture: for text, hands, maps.")
-    ] = False,
+    flip: Annotated[
+        bool | None,
+        typer.Option(
+            help="Mirror pictures at random or never (text, hands, maps); by default as a sample of "
+            "the training pictures bears it.",
+        ),
+    ] = None,
     max_rotate: Annotated[float, typer.Option(help="Degrees that pictures are turned by.")] = 10.0,
     max_zoom: Annotated[float, typer.Option(help="How much they are zoomed into.")] = 1.1,
     max_warp: Annotated[float, typer.Option(help="How much their perspective changes.")] = 0.2,
@@ -88,15 +92,25 @@ def finetune(
     from tellapart.finetuning.augment import Transforms
     from tellapart.finetuning.finetune import finetune as finetune_run
     from tellapart.finetuning.finetune_options import FinetuneOptions
+    from tellapart.finetuning.flip import flip_safety
+    from tellapart.training.run import Run
 
-    transforms = Transforms(not no_flip, False, max_rotate, max_zoom, max_lighting, max_warp)
-    options = FinetuneOptions(
-        epochs, lr, unfreeze, batch, transforms, label_smoothing, seed=seed, accumulate=accumulate,
-        mixup=mixup, cutmix=cutmix, ema=ema, patience=patience, views=views,
-    )  # fmt: skip
+    begun = Run.load(run)
     with progress_bars(quiet) as progress:
+        if flip is None:
+            safety = flip_safety(begun, workers=workers or cpu_count(), progress=progress)
+            flip = safety is None or safety.verdict != "unsafe"
+            if safety is not None and not quiet:
+                say(
+                    f"Pictures are {'mirrored at random' if flip else 'not mirrored'}: {safety.sentence()}."
+                )
+        transforms = Transforms(flip, False, max_rotate, max_zoom, max_lighting, max_warp)
+        options = FinetuneOptions(
+            epochs, lr, unfreeze, batch, transforms, label_smoothing, seed=seed,
+            accumulate=accumulate, mixup=mixup, cutmix=cutmix, ema=ema, patience=patience, views=views,
+        )  # fmt: skip
         stage = finetune_run(
-            run, options, start=start, name=name, workers=workers or cpu_count(),
+            begun, options, start=start, name=name, workers=workers or cpu_count(),
             progress=progress, on_epoch=row_printer(show=not json and not quiet),
             on_note=(lambda note: None) if quiet else say, tensorboard=tensorboard,
         )  # fmt: skip

@@ -64,7 +64,8 @@ class Calibration:
     """How far confidences are from accuracies, over `n` pictures; 0 is perfect.
 
     `error` is the mean distance of the two over the bins, each weighing as its pictures do; a sample of
-    a perfect model has more than 0. `debiased_error` has most of that taken off, and is what to report.
+    a perfect model has more than 0. `debiased_error` has about half of that taken off (of 400 pictures
+    of one, 0.041 of 0.073 are left), and is what to report.
     `bins` are the table of a reliability diagram, the least sure first.
     """
 

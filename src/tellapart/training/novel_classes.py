@@ -61,18 +61,21 @@ def fit_novelty(
     """A score for pictures of none of the classes, chosen and scaled inside the training part.
 
     `features` float32 (N, D), `targets` (N,), `folds` (N,) which keep copies together, `widths` as in
-    `Task`. The threshold comes from pictures that were held out. None below 30 pictures, or where a
-    single class is left.
+    `Task`. The threshold comes from pictures that were held out. None below 30 pictures, where a single class
+    is left, or where no class can be left out because copies hold the others together.
     """
     if len(targets) < FEWEST or len(np.unique(targets)) < 2:
         return None
     from threadpoolctl import threadpool_limits  # a run that only predicts does without
 
     study = _Study(features, targets, _few(folds), _spans(widths), seed)
+    folded, left_out = study.folded(), study.left_out()
+    if not left_out or min(len(job.fit) for job in folded) < 2:
+        return None  # a class that lies in one fold alone, as copies of one picture do
     with threadpool_limits(1, user_api="blas"):
-        jobs = [*study.folded(), *study.left_out()]
+        jobs = [*folded, *left_out]
         answers = list(ordered_map(study.answer, jobs, workers=workers))
-        count = len(study.folded())
+        count = len(folded)
         known = np.concatenate(answers[:count])
         location, scale = _scales(known)
         chosen, facts = _choose(study, jobs[count:], answers[count:], location, scale)
@@ -129,7 +132,7 @@ class _Study:
             gone, held = np.isin(self.targets, classes), self.folds == turn % count
             query = self._some(np.flatnonzero(held), _QUERIES // _LEFT_OUT)
             jobs.append(_Job(np.flatnonzero(~held & ~gone), query, gone[query]))
-        return jobs
+        return [job for job in jobs if len(job.fit) > 1 and 0 < job.strange.sum() < len(job.query)]
 
     def answer(self, job: _Job) -> Array:
         """The scores of the queries, (Q, 3 · blocks)."""

@@ -32,6 +32,8 @@ from tellapart.training.novel_classes import fit_novelty
 from tellapart.training.probe import Probe
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from tellapart.training.recipe import HeadFit, Task  # they need pandas
 
 __all__ = ["TARGET_ERROR", "Trust", "at_temperature", "fit_trust", "parse_share"]
@@ -69,6 +71,12 @@ class Trust:
     def notes(self) -> tuple[str, ...]:
         """What the user should know, as notes of a run."""
         return () if self.threshold.value is not None else (self.threshold.sentence(),)
+
+    def plot(self) -> "Figure":
+        """A reliability diagram and the risk–coverage curve. Raises MissingExtra without matplotlib."""
+        from tellapart.training.trust_plot import plot_trust
+
+        return plot_trust(self)
 
     def calibration_of(self, probabilities: Array, targets: Indices) -> dict[str, Any]:
         """Calibration of other pictures, for JSON, from the calibrated probabilities (N, K)."""
