@@ -68,6 +68,9 @@ def made_here(scratch: Path, rng: np.random.Generator) -> int:
     split = {row[0]: row[1] for row in run.predictions()}
     sides = [[split[path.relative_to(root).as_posix()] for path in pair] for pair in planted]
     across = sum(a != b for a, b in sides)
+    for number, (a, b) in enumerate(sides):
+        if a != b:
+            print(f"  {list(KINDS)[number % len(KINDS)]}: {planted[number][1].name}")
     print(f"planted copies on the other side: {across} of {len(planted)}")
     return across
 

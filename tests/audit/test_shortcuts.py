@@ -31,7 +31,7 @@ def subject_of(dataset, facts, groups=None):
     n = len(dataset)
     groups = np.arange(n) if groups is None else groups
     none = np.zeros(0, np.intp)
-    copies = Copies(none, none, none.astype(object), np.zeros(0, np.float32), groups)
+    copies = Copies(none, none, none.astype(object), np.zeros(0, np.float32), groups, groups)
     return Subject(dataset.with_copies(groups), np.zeros((n, 0), np.float32), 0, facts, copies)
 
 

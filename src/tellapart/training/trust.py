@@ -27,6 +27,7 @@ from tellapart.evaluation.calibration import (
 )
 from tellapart.evaluation.conformal import least_probability
 from tellapart.evaluation.novelty import Novelty
+from tellapart.evaluation.trust_plot import plot_trust
 from tellapart.training.logistic import Array, Indices
 from tellapart.training.novel_classes import fit_novelty
 from tellapart.training.probe import Probe
@@ -74,9 +75,7 @@ class Trust:
 
     def plot(self) -> "Figure":
         """A reliability diagram and the risk–coverage curve. Raises MissingExtra without matplotlib."""
-        from tellapart.training.trust_plot import plot_trust
-
-        return plot_trust(self)
+        return plot_trust(self.before, self.after, self.temperature, self.curve, self.threshold)
 
     def calibration_of(self, probabilities: Array, targets: Indices) -> dict[str, Any]:
         """Calibration of other pictures, for JSON, from the calibrated probabilities (N, K)."""

@@ -1,8 +1,8 @@
 """Near copies: a few candidates for each picture, then looks at each of them, each closer than the last."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,17 +38,35 @@ _TURNED: Final = (
 )
 _TILTED: Final = 1.0
 _LEAST_AGREEING: Final = 0.5
+_MAYBE: Final = -2.0  # a score from which on pictures are kept together, though not called copies
 _PAIRS: Final = 256  # that are aligned at a time
 
 
 @dataclass(frozen=True)
 class NearCopies:
-    """Near copies like those of `Copies`, M of them."""
+    """Near copies like those of `Copies`, M of them, and with a `score` of 0 or less those that may be."""
 
     copy: Indices
     original: Indices
     kinds: NDArray[np.object_]
     similarity: Array
+    score: Array
+
+    def at(self, rows: NDArray[np.bool_]) -> Self:
+        """Some of the pairs."""
+        return type(self)(*(value[rows] for value in vars(self).values()))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The pairs of all parts."""
+        none = (
+            np.zeros(0, np.intp),
+            np.zeros(0, np.intp),
+            np.zeros(0, object),
+            *np.empty((2, 0), np.float32),
+        )
+        columns = zip(none, *(vars(part).values() for part in parts), strict=True)
+        return cls(*(np.concatenate(column) for column in columns))
 
 
 def find_near_copies(
@@ -65,9 +83,9 @@ def find_near_copies(
     thumbnails = facts["thumbnail"]
     sizes = np.stack([facts["width"], facts["height"]], axis=1).astype(np.int64)
     pairs = find_candidates(rows, thumbnails, vectors, seed)
-    half, parts = len(pairs) // 2, [_NONE]
+    half, parts = len(pairs) // 2, []
 
-    def compare(part: slice) -> NearCopies:
+    def compare(part: slice) -> NearCopies | None:
         return _compare(thumbnails, match.at(part), promising.standing_out[part], sizes)
 
     with threadpool_limits(1, user_api="blas"):  # each worker is a thread already
@@ -82,17 +100,7 @@ def find_near_copies(
             parts.append(part)
             report("copies", half + (len(pairs) - half) * done // len(chunks), len(pairs))
     report("copies", len(pairs), len(pairs))
-    return NearCopies(
-        np.concatenate([part.copy for part in parts]),
-        np.concatenate([part.original for part in parts]),
-        np.concatenate([part.kinds for part in parts]),
-        np.concatenate([part.similarity for part in parts]),
-    )
-
-
-_NONE = NearCopies(
-    np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, object), np.zeros(0, np.float32)
-)
+    return NearCopies.joined([part for part in parts if part is not None])
 
 
 def _promising(correlation: Array, pairs: Candidates) -> NDArray[np.bool_]:
@@ -107,21 +115,22 @@ def _promising(correlation: Array, pairs: Candidates) -> NDArray[np.bool_]:
 
 def _compare(
     thumbnails: NDArray[np.uint8], match: Match, out: Array, sizes: NDArray[np.int64]
-) -> NearCopies:
-    """Those of some pairs that are copies."""
+) -> NearCopies | None:
+    """Those of some pairs that are copies, or may be."""
     rough = align_roughly(thumbnails, match)
     by_rough, by_coarse, by_out, bias = _ROUGH
     told = -by_rough * np.log(1.02 - rough.correlation) + by_out * out + bias
     chosen = told - by_coarse * np.log(1.01 - match.correlation) > 0
     if not chosen.any():
-        return _NONE
+        return None
     match, out = match.at(chosen), out[chosen]
     agreement = measure(thumbnails, match, rough.affine[chosen])
     score = _score(agreement, match.correlation, out)
     score -= _TURNED * (match.turn != 0) + _TILTED * is_tilted(match, agreement, sizes)
-    accepted = (score > 0) & (agreement.agreeing > _LEAST_AGREEING)
+    accepted = (score > _MAYBE) & (agreement.agreeing > _LEAST_AGREEING)
     agreement = agreement.at(accepted)
-    return NearCopies(*name_kinds(match.at(accepted), agreement, sizes), agreement.agreeing)
+    named = name_kinds(match.at(accepted), agreement, sizes)
+    return NearCopies(*named, agreement.agreeing, score[accepted])
 
 
 def _score(agreement: Agreement, coarse: Array, out: Array) -> Array:

@@ -1,12 +1,13 @@
 """When to believe a run, as a picture: a reliability diagram, and the error among the answers it keeps.
 
-Drawing only draws; the numbers are those of a `Trust`. Needs matplotlib, which is loaded when drawn.
+Drawing only draws. Needs matplotlib, which is loaded when drawn.
 """
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tellapart.evaluation.abstention import RiskCoverage, Threshold
 from tellapart.evaluation.calibration import Calibration
 from tellapart.evaluation.figures import row_of_axes
 
@@ -14,28 +15,33 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from tellapart.training.trust import Trust
-
 __all__ = ["plot_trust"]
 
 _BEFORE, _AFTER = "#b0b0b0", "#1f6feb"
 
 
-def plot_trust(trust: "Trust") -> "Figure":
+def plot_trust(
+    before: Calibration,
+    after: Calibration,
+    temperature: float,
+    curve: RiskCoverage,
+    threshold: Threshold,
+) -> "Figure":
     """Two plots: accuracy by confidence before and after the temperature; error by the share answered."""
     figure, (left, right) = row_of_axes(2)
     left.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":")
-    _reliability(left, trust.before, _BEFORE, "before")
-    _reliability(left, trust.after, _AFTER, f"at temperature {trust.temperature:.2f}")
-    lowest = min(part.confidence for part in (*trust.before.bins, *trust.after.bins))
+    _reliability(left, before, _BEFORE, "before")
+    _reliability(left, after, _AFTER, f"at temperature {temperature:.2f}")
+    bins = (*before.bins, *after.bins)
+    lowest = min(part.confidence for part in bins)
     left.set_xlim(max(0.0, lowest - 0.03), 1.01)
-    worst = min(part.interval[0] for part in (*trust.before.bins, *trust.after.bins))
+    worst = min(part.interval[0] for part in bins)
     left.set_ylim(max(0.0, min(worst, lowest) - 0.03), 1.02)
     left.set_title("Do confidences mean what they say?", fontsize=10)
     left.set_xlabel("mean probability of the class named")
     left.set_ylabel("share that is right, 95 % interval")
     left.legend(fontsize=8, loc="lower right")
-    _risk(right, trust)
+    _risk(right, curve, threshold)
     return figure
 
 
@@ -50,8 +56,7 @@ def _reliability(axes: "Axes", found: Calibration, colour: str, name: str) -> No
     )  # fmt: skip
 
 
-def _risk(axes: "Axes", trust: "Trust") -> None:
-    curve, threshold = trust.curve, trust.threshold
+def _risk(axes: "Axes", curve: RiskCoverage, threshold: Threshold) -> None:
     answered, errors = np.asarray(curve.answered), np.asarray(curve.errors)
     some = answered > 0
     axes.plot(100 * answered[some] / curve.n, 100 * errors[some] / answered[some], color=_AFTER)
