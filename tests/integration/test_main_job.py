@@ -122,6 +122,7 @@ def test_predict_json_answers_in_the_order_asked(tellapart, run, gallery, tmp_pa
         "probabilities",
         "verdict",
         "reason",
+        "possible",
         "error",
     ]
     assert list(answer["probabilities"]) == classes

@@ -163,6 +163,20 @@ def test_verdicts_and_their_reasons():
     assert strange.to_json()["reason"] == strange.reason
 
 
+def test_possible_classes_are_the_conformal_set_and_never_none():
+    classes, p = ("cat", "dog", "owl"), np.float32([0.3, 0.6, 0.1])
+
+    def possible(least, **more):
+        rule = Rule(possible_from=least)
+        return Prediction("a.jpg", classes, p, rule=rule, **more).possible
+
+    assert possible(0.25) == ("dog", "cat")
+    assert possible(0.0) == ("dog", "cat", "owl")
+    assert possible(0.9) == ("dog",)
+    assert possible(None) is None
+    assert possible(0.25, error="gone") is None
+
+
 def test_few_pictures_keep_the_default_and_refuse_a_promise(run):
     predictor = tellapart.load(run.folder)
     assert predictor.rule.sure_from == SURE_FROM
@@ -191,6 +205,7 @@ def test_a_threshold_that_was_fitted_is_used_and_can_be_changed(larger_run, tmp_
     predictor = tellapart.load(larger_run.folder)
     assert predictor.rule.sure_from == trust.threshold.value
     assert predictor.rule.target_error == 0.2
+    assert predictor.rule.possible_from == trust.sets[0.05] > 0
     other = tellapart.load(larger_run.folder, target_error=0.1)
     assert other.rule.sure_from == trust.threshold_for(0.1).value
     rng = np.random.default_rng(2)

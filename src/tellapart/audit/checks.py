@@ -37,7 +37,7 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
         "near_duplicate": Check(
             near_duplicate, "Near copies",
             "Saved again, resized, cropped, mirrored, turned, framed or stamped. They are kept on one "
-            "side of every split.",
+            "side of a split that is made here.",
         ),
         "leak": Check(
             leak, "Leaks",

@@ -102,13 +102,15 @@ def _csv_lines(
 ) -> None:
     from tellapart.data.csv_lines import csv_lines
 
-    header = ["path", "label", "probability", "verdict", "error", *(f"p_{c}" for c in classes)]
+    header = ["path", "label", "probability", "verdict", "reason", "error"]
+    header += [f"p_{name}" for name in classes]
     out.writelines(csv_lines([header]))
     for answer in answers:
-        row = [answer.path, answer.label, "", answer.verdict, answer.error, *("" for _ in classes)]
+        row = [answer.path, answer.label, "", answer.verdict, answer.reason, answer.error]
+        row += ["" for _ in classes]
         if answer.error is None:
             row[2] = f"{answer.probability:.6f}"
-            row[5:] = [f"{p:.6f}" for p in answer.probabilities]
+            row[6:] = [f"{p:.6f}" for p in answer.probabilities]
         out.writelines(csv_lines([row]))
         out.flush()
 

@@ -20,6 +20,8 @@ __all__ = ["SURE_FROM", "Prediction", "Predictor", "Rule", "load"]
 SURE_FROM = 0.7
 """Below this probability an answer is `not_sure`, where no threshold could be fitted."""
 
+_MISS = 0.05  # how often the right class is not among the possible ones
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -27,13 +29,15 @@ class Rule:
 
     `sure_from` is a probability; it keeps errors below `target_error`, or promises nothing where that is
     None. Above `strange_from` (a novelty score) a picture is unlike the training pictures, of which
-    the share `kept` lies below; None where such a score was not fitted.
+    the share `kept` lies below; None where such a score was not fitted. From `possible_from` on a class
+    belongs to those that a picture may be of, a set that holds the right one for 95 % of pictures.
     """
 
     sure_from: float = SURE_FROM
     target_error: float | None = None
     strange_from: float | None = None
     kept: float | None = None
+    possible_from: float | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,17 @@ class Prediction:
         )
 
     @property
+    def possible(self) -> tuple[str, ...] | None:
+        """The classes that the picture may be of, the most probable first: the right one is among them for
+        95 % of pictures of these classes (conformal sets, Sadinle, Lei & Wasserman 2019, and never
+        empty). None where that is not known, or the picture could not be used."""
+        if self.error is not None or self.rule.possible_from is None:
+            return None
+        every = self.top(len(self.classes))
+        least = min(self.rule.possible_from, every[0][1])
+        return tuple(name for name, probability in every if probability >= least)
+
+    @property
     def _strange(self) -> bool:
         bound = self.rule.strange_from
         return self.novelty is not None and bound is not None and self.novelty > bound
@@ -123,6 +138,7 @@ class Prediction:
             "probabilities": None if failed else dict(by_class),
             "verdict": self.verdict,
             "reason": self.reason,
+            "possible": None if self.possible is None else list(self.possible),
             "error": self.error,
         }
 
@@ -206,6 +222,7 @@ def _rule(run: Run, target_error: float | None) -> Rule:
     if found.value is None and target_error is not None:
         raise UsageError(f"{run.folder}: {found.sentence()}. Choose a larger target error")
     rule = Rule() if found.value is None else Rule(found.value, found.target_error)
+    rule = replace(rule, possible_from=trust.sets.get(_MISS))
     if trust.novelty is None:
         return rule
     return replace(rule, strange_from=trust.novelty.threshold, kept=trust.novelty.kept)
