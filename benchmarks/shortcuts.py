@@ -80,9 +80,7 @@ def subject_of(
 
 def subject_from(dataset: Dataset, facts) -> Subject:
     none = np.zeros(0, np.intp)
-    copies = Copies(
-        none, none, none.astype(object), np.zeros(0, np.float32), dataset.groups, dataset.groups
-    )
+    copies = Copies(none, none, none.astype(object), np.zeros(0, np.float32), dataset.groups)
     return Subject(dataset, np.zeros((len(dataset), 0), np.float32), 0, facts, copies)
 
 

@@ -4,14 +4,16 @@ import csv
 import html
 import shutil
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import tellapart
 from tellapart.audit.audit import HEADER
-from tellapart.errors import DatasetError, UsageError
+from tellapart.data.dataset import Dataset
+from tellapart.errors import UsageError
 
 PER_CLASS = 24
 
@@ -130,11 +132,94 @@ def test_only_some_checks(gallery):
         tellapart.check(gallery[0], only=["nonsense"])
 
 
-def test_one_class_is_no_question(tmp_path):
-    (tmp_path / "in" / "a").mkdir(parents=True)
-    Image.new("RGB", (30, 30), "red").save(tmp_path / "in" / "a" / "1.png")
-    with pytest.raises(DatasetError, match="two classes"):
-        tellapart.check(tmp_path / "in")
+def colours(root, **counts):
+    """Folders of noisy pictures, red ones for the first class, green and blue ones for the next."""
+    rng = np.random.default_rng(0)
+    for channel, (label, count) in enumerate(counts.items()):
+        (root / label).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            pixels = rng.integers(0, 120, (10, 12, 3), np.uint8)
+            pixels[..., channel] += 120
+            Image.fromarray(pixels).resize((96, 80)).save(root / label / f"{number}.png")
+    return root
+
+
+def test_without_two_classes_what_needs_none_is_looked_for(tmp_path):
+    root = colours(tmp_path / "in", a=3, b=0)
+    (root / "b" / "broken.jpg").write_bytes(b"<html>")
+    shutil.copy(root / "a" / "0.png", root / "a" / "again.png")
+    audit = tellapart.check(root, workers=1)
+    assert [f.paths[0] for f in audit.of("unreadable")] == ["b/broken.jpg"]
+    assert len(audit.of("exact_duplicate")) == 1
+    assert "label_error" not in audit.counts()
+    assert (audit.metrics, audit.curve) == (None, None)
+    assert "a classifier needs two classes" in audit.summary()[0]
+    assert "a classifier needs two classes" in audit.to_html()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_handful_of_pictures_is_no_trouble(tmp_path, count):
+    audit = tellapart.check(colours(tmp_path, a=count, b=count), workers=1)
+    assert len(audit.of("tiny_class")) == 2
+    assert audit.curve is None or audit.curve.points[0].pictures >= 1
+    audit.save(tmp_path / "out")
+
+
+def test_a_class_of_one_picture_and_its_copies_has_no_wrong_labels(tmp_path):
+    root = colours(tmp_path, a=20, b=20, c=1)
+    for number in range(1, 7):
+        shutil.copy(root / "c" / "0.png", root / "c" / f"{number}.png")
+    audit = tellapart.check(root, workers=1)
+    assert not {f.paths[0] for f in audit.of("label_error")} & {f"c/{n}.png" for n in range(7)}
+    (tiny,) = (f for f in audit.of("tiny_class") if f.details["class"] == "c")
+    assert "'c' has 1 different pictures" in tiny.evidence
+    assert "finds 0 of 1" in tiny.evidence
+
+
+def test_lookalikes_on_plain_ground_are_no_copies(tmp_path):
+    """Discs and boxes of any place, size and colour agree when they are laid over each other."""
+    rng = np.random.default_rng(3)
+    for label in ("box", "disc"):
+        (tmp_path / label).mkdir()
+        for number in range(50):
+            image = Image.new("RGB", (96, 96), "white")
+            x, y, side = rng.integers(5, 40), rng.integers(5, 40), rng.integers(30, 50)
+            draw = ImageDraw.Draw(image)
+            shape = draw.rectangle if label == "box" else draw.ellipse
+            shape((x, y, x + side, y + side), fill=tuple(rng.integers(0, 200, 3).tolist()))
+            image.save(tmp_path / label / f"{number}.png")
+    audit = tellapart.check(tmp_path, workers=1)
+    assert len(audit.of("near_duplicate")) <= 10
+    assert audit.metrics.errors <= 3
+
+
+def test_a_run_on_other_pictures_is_refused(gallery, tmp_path):
+    other = colours(tmp_path / "other", a=8, b=8)
+    run = tellapart.train(other, tmp_path / "run", workers=1)
+    with pytest.raises(UsageError, match="none of these pictures"):
+        tellapart.check(gallery[0], run=run, workers=1)
+    shutil.copy(other / "a" / "0.png", other / "b" / "new.png")
+    assert "16 of 17 pictures are known" in tellapart.check(other, run=run, workers=1).summary()[1]
+
+
+def test_held_out_labels_have_no_part_in_what_is_answered_for_them(gallery):
+    from tellapart.audit.leaks import _answers
+
+    def answers(change):
+        dataset = Dataset.from_folder(gallery[0])
+        rng, n = np.random.default_rng(0), len(dataset)
+        targets = dataset.targets.copy()
+        outside = np.flatnonzero(dataset.table["split"].to_numpy() != "train")
+        components = rng.normal(size=(n, 12)).astype(np.float32)
+        components[:, :5] += 1.5 * np.eye(5, dtype=np.float32)[targets]
+        targets[outside] = change(targets[outside])
+        subject = SimpleNamespace(
+            splits=dataset.table["split"].to_numpy(object), components=components, targets=targets,
+            classes=dataset.classes, folds=np.arange(n) % 5, workers=1,
+        )  # fmt: skip
+        return _answers(subject, outside)
+
+    np.testing.assert_array_equal(answers(lambda t: t), answers(lambda t: (t + 1) % 5))
 
 
 def test_with_a_run_its_network_and_its_split_are_used(gallery, tmp_path):

@@ -17,8 +17,7 @@ def subject(pairs, *, splits=None, targets=None, sizes=None, count=6):
     return SimpleNamespace(
         copies=Copies(
             copy, original, np.array([pair[2] for pair in pairs], object),
-            np.array([pair[3] for pair in pairs], np.float32),
-            *2 * [connected(copy, original, count)],
+            np.array([pair[3] for pair in pairs], np.float32), connected(copy, original, count),
         ),
         paths=[f"{letter}.jpg" for letter in "abcdef"[:count]],
         splits=np.array(splits or [""] * count, object),

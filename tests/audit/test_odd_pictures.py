@@ -53,7 +53,7 @@ def subject_of(facts, paths, failures=()):
     dataset = Dataset.from_rows(".", [(path, "a") for path in paths], failures=failures)
     assert dataset.paths == list(paths)
     n, groups = len(paths), np.arange(len(paths))
-    copies = Copies(NONE, NONE, np.zeros(0, object), np.zeros(0, np.float32), groups, groups)
+    copies = Copies(NONE, NONE, np.zeros(0, object), np.zeros(0, np.float32), groups)
     return Subject(dataset, np.zeros((n, 4), np.float32), 4, facts, copies)
 
 

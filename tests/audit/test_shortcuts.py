@@ -31,7 +31,7 @@ def subject_of(dataset, facts, groups=None):
     n = len(dataset)
     groups = np.arange(n) if groups is None else groups
     none = np.zeros(0, np.intp)
-    copies = Copies(none, none, none.astype(object), np.zeros(0, np.float32), groups, groups)
+    copies = Copies(none, none, none.astype(object), np.zeros(0, np.float32), groups)
     return Subject(dataset.with_copies(groups), np.zeros((n, 0), np.float32), 0, facts, copies)
 
 
@@ -246,10 +246,14 @@ def test_what_a_class_shows_in_the_middle_is_no_mark():
     assert find_marks(facts["thumbnail"], sizes, dataset.targets, folds, dataset.classes) == ()
 
 
-def test_where_is_drawn_for_marks_alone():
+@pytest.mark.parametrize("name", ["a", "$\\frac$ <b>", "\udcff"])
+def test_where_is_drawn_for_marks_alone(name):
     dataset, facts = noise(n=100)
+    labels = [name if label == "class 0" else label for label in dataset.labels]
+    dataset = Dataset.from_rows(".", list(zip(dataset.paths, labels, strict=True)))
+    own = dataset.targets == dataset.classes.index(name)
     facts["thumbnail"] //= 2
-    facts["thumbnail"][dataset.targets == 0, 40:45, 3:8] = 255
+    facts["thumbnail"][own, 40:45, 3:8] = 255
     subject = subject_of(dataset, facts)
     finding = next(f for f in shortcut(subject) if f.details["kind"] == "mark")
     assert finding.details["place"] == "bottom left"

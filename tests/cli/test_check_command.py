@@ -42,7 +42,7 @@ def test_it_prints_a_table_and_writes_two_files(done):
 
 def test_json_and_one_check_alone(gallery, tmp_path):
     table = tmp_path / "leaks.csv"
-    options = ("--only", "leak", "--csv", table, "--out", tmp_path / "c", "--json", "--quiet")
+    options = ("--only", " leak, ", "--csv", table, "--out", tmp_path / "c", "--json", "--quiet")
     answer = tellapart("check", gallery, *options)
     assert (answer.returncode, answer.stderr) == (3, "")
     found = json.loads(answer.stdout)
@@ -62,3 +62,29 @@ def test_what_cannot_be_is_said(gallery, tmp_path, arguments, status, words):
     assert answer.returncode == status
     assert words in answer.stderr
     assert not (tmp_path / "c").exists()
+
+
+def test_the_data_is_never_written_over(gallery, tmp_path):
+    table = tmp_path / "labels.csv"
+    rows = [f"{p.relative_to(gallery)},{p.parent.name}" for p in sorted(gallery.glob("train/*/*"))]
+    table.write_text("name,label\n" + "\n".join(rows) + "\n")
+    before = table.read_bytes()
+    answer = tellapart("check", table, "--csv", table)
+    assert answer.returncode == 2
+    assert "is the data itself" in answer.stderr
+    assert table.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [("--out", "cannot be made"), ("--csv", "is a folder")],
+)
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_done(
+    gallery, tmp_path, option, words
+):
+    (tmp_path / "file").write_text("")
+    place = tmp_path / "file" / "below" if option == "--out" else tmp_path
+    answer = tellapart("check", gallery, option, place)
+    assert answer.returncode == 2
+    assert words in answer.stderr
+    assert "Reading" not in answer.stderr

@@ -130,6 +130,23 @@ def test_half_precision_at_rest_changes_no_feature_by_much(embedder):
     assert np.abs(kept - exact).max() <= 5e-4 * np.abs(exact).max()
 
 
+def test_an_answer_that_is_no_number_fails_its_picture_alone(
+    pictures, embedder, tmp_path, monkeypatch
+):
+    root, names = pictures
+    features_of = Embedder._features_of
+
+    def broken(self, image, content):
+        vector = features_of(self, image, content)
+        return vector * np.nan if image.size[1] == 152 else vector
+
+    monkeypatch.setattr(Embedder, "_features_of", broken)
+    found = embed(root, names, embedder, cache=tmp_path / "cache")
+    failed = {failure.path: failure.reason for failure in found.failures.values()}
+    assert failed == {"2.png": "no features", "bad.png": "truncated"}
+    assert np.isfinite(found.values).all()
+
+
 def test_many_vectors_lie_in_a_file_and_are_the_same(pictures, embedder, tmp_path, monkeypatch):
     root, names = pictures
     small = embed(root, names, embedder, cache=tmp_path / "a")

@@ -194,3 +194,19 @@ def test_its_picture_shows_its_numbers(fitted):
     share, errors = (part[-1] for part in right.lines[0].get_data())
     assert share == 100
     assert errors == pytest.approx(100 * trust.curve.errors[-1] / trust.curve.n)
+
+
+def test_copies_promise_no_more_than_their_pictures():
+    """Each picture five times over is no more of a trial than once."""
+    features, targets = clouds(200, near=0.6)
+    once = task_of(features, targets)
+    fit = ConvexProbe().fit(once)
+    five = np.repeat(np.arange(200), 5)
+    copied = replace(task_of(features[five], targets[five]), folds=once.folds[five], groups=five)
+    many = replace(fit, out_of_fold=fit.out_of_fold[five])
+    _, alone = fit_trust(replace(once, groups=np.arange(200)), fit, 0.2)
+    _, together = fit_trust(copied, many, 0.2)
+    assert together.curve.n == alone.curve.n == 200
+    assert together.threshold.needed == alone.threshold.needed
+    _, blind = fit_trust(replace(copied, groups=None), many, 0.2)
+    assert blind.curve.n == 1000

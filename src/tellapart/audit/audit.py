@@ -41,6 +41,7 @@ class Audit:
     leaks: LeakEffect | None = None
     changes: tuple[TransformationSafety, ...] = ()
     fit: FitChoice | None = None
+    notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def of(self, check: str) -> tuple[Finding, ...]:
@@ -50,7 +51,10 @@ class Audit:
     def counts(self) -> dict[str, int]:
         """Findings by check, also of those that found none."""
         found = Counter(finding.check for finding in self.findings)
-        return {name: found[name] for name in (*self.checks, *(found.keys() - set(self.checks)))}
+        return {
+            name: found[name]
+            for name in (*self.checks, *(name for name in found if name not in self.checks))
+        }
 
     def sentence(self) -> str:
         """In one line."""
@@ -60,12 +64,12 @@ class Audit:
 
     def summary(self) -> tuple[str, ...]:
         """What is to be said of the data as a whole, a sentence each."""
-        if self.metrics is None:
-            return ()
-        first = f"Cross-validated, with the labels as they are: {self.metrics.sentence()}."
         parts = (self.leaks, self.curve, *self.changes, self.fit)
-        sentences = [part.sentence().rstrip(".") for part in parts if part is not None]
-        return (first, *(f"{text[:1].upper()}{text[1:]}." for text in sentences))
+        sentences = [*self.notes, *(part.sentence() for part in parts if part is not None)]
+        if self.metrics is not None:
+            first = f"cross-validated, with the labels as they are: {self.metrics.sentence()}"
+            sentences.insert(0, first)
+        return tuple(f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in sentences)
 
     def rows(self) -> list[tuple[str, str, str, str, str, str]]:
         """The rows of findings.csv, as `HEADER` names them: of several others the first is named."""
@@ -87,7 +91,8 @@ class Audit:
             self.to_csv(csv or Path(folder) / "findings.csv")
             write_atomically(Path(folder) / "check.html", self.to_html())
         except OSError as error:
-            raise DatasetError(f"{folder} cannot be written: {error.strerror or error}") from None
+            where = error.filename or folder
+            raise DatasetError(f"{where} cannot be written: {error.strerror or error}") from None
 
     def to_html(self) -> str:
         """One page with thumbnails that needs nothing else."""
@@ -105,6 +110,7 @@ class Audit:
             "leaks": self.leaks and self.leaks.to_json(),
             "changes": [change.to_json() for change in self.changes],
             "fit": self.fit and self.fit.to_json(),
+            "notes": list(self.notes),
             "findings": [
                 {
                     "check": f.check, "paths": list(f.paths), "score": f.score,

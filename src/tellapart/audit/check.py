@@ -3,22 +3,27 @@
 Every picture is embedded once, or known from before; all else is arithmetic on what is kept of it.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from tellapart.audit.audit import Audit
 from tellapart.audit.checks import CHECKS
 from tellapart.audit.finding import Finding
-from tellapart.audit.fit_choice import choose_fit, fit_findings
+from tellapart.audit.fit_choice import FitChoice, choose_fit, fit_findings
 from tellapart.audit.leaks import estimate_leaks
 from tellapart.audit.learning_curve import learning_curve
 from tellapart.audit.subject import Subject
-from tellapart.audit.transformations import transformation_findings, transformation_safety
+from tellapart.audit.transformations import (
+    TransformationSafety,
+    transformation_findings,
+    transformation_safety,
+)
 from tellapart.data.dataset import Dataset
-from tellapart.errors import UsageError
+from tellapart.errors import DatasetError, UsageError
 from tellapart.evaluation.metrics import evaluate
 from tellapart.training.clock import Clock
 from tellapart.training.embed import Embedder, Progress, embed
@@ -28,6 +33,8 @@ from tellapart.training.usable import usable_pictures
 
 __all__ = ["check"]
 
+T = TypeVar("T")
+
 
 def check(
     data: Dataset | str | Path,
@@ -35,6 +42,7 @@ def check(
     run: Run | str | Path | None = None,
     options: TrainOptions | None = None,
     only: Sequence[str] | None = None,
+    changes: Sequence[str] = ("flip",),
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Audit:
@@ -42,57 +50,117 @@ def check(
 
     `run`, or a stage of it, says with which network to look and which pictures were set aside; without
     one the default network looks, or that of `options`. `only` names the checks to run, of
-    `tellapart.CHECKS`. Labels are judged by cross-validation with all copies of a picture together,
-    whatever its split.
+    `tellapart.CHECKS`; `changes` are asked about otherwise: `flip`, `vertical flip`, `quarter turn`,
+    `tilt`, `zoom`. Labels are judged by cross-validation with all copies of a picture together,
+    whatever its split. Where there is nothing to tell apart, what needs no classes is looked for all
+    the same, and the audit's `notes` say so.
 
-    Raises DatasetError where there are not two classes, UsageError for an unknown check, RunError.
+    Raises DatasetError where no picture can be used, UsageError for an unknown check or change, or a run
+    on other pictures, RunError.
 
     >>> audit = check("photos")                       # doctest: +SKIP
     >>> audit.of("label_error")[0].evidence           # doctest: +SKIP
     'labelled cat, and looks like dog (97 %)'
     """
     names = _names(only)
-    report = progress or (lambda stage, done, total: None)
     clock = Clock()
     chosen = run if isinstance(run, Run) or run is None else Run.load(run)
     options = options or TrainOptions()
+    notes: list[str] = []
     with clock.stage("scan"):
         dataset = data if isinstance(data, Dataset) else open_dataset(data, options)
-        dataset = dataset if chosen is None else _divided_as(dataset, chosen)
-        dataset.check_trainable()
+        dataset = dataset if chosen is None else _divided_as(dataset, chosen, notes)
     with clock.stage("embed"):
         embedder = _embedder(chosen, options, workers)
-        final = embedder.backbone.dimensions["final"]
         features = embed(dataset.root, dataset.paths, embedder, progress=progress)
+    final = embedder.backbone.dimensions["final"]
     with clock.stage("copies"):
         usable = usable_pictures(
-            dataset, features, final, workers=embedder.workers, progress=progress
+            dataset, features, final, workers=embedder.workers, seed=options.seed, progress=progress
         )
-        dataset = usable.dataset
-        dataset.check_trainable()
     subject = Subject(
-        dataset, usable.values, final, usable.facts, usable.copies, options.seed, embedder.workers
-    )
-    findings: list[Finding] = []
+        usable.dataset, usable.values, final, usable.facts, usable.copies, options.seed,
+        embedder.workers,
+    )  # fmt: skip
+    whole = _Whole(subject, embedder, chosen, changes, clock, progress, notes)
+    if reason := whole.untrainable():
+        names = tuple(name for name in names if not CHECKS[name].trains)
+        notes.append(f"only what needs no classifier was looked for: {reason}")
+    findings = _find(subject, names, clock, progress)
+    audit = Audit(subject.dataset, tuple(findings), names)
+    if only is None and not reason:
+        audit = whole.asked(audit)
+    return replace(audit, notes=tuple(notes), seconds=clock.seconds)
+
+
+def _find(
+    subject: Subject, names: Sequence[str], clock: Clock, progress: Progress | None
+) -> Iterator[Finding]:
+    """What each check finds, the worst first."""
+    report = progress or (lambda stage, done, total: None)
     for done, name in enumerate(names):
         report("check", done, len(names))
         with clock.stage(name):
-            findings += sorted(CHECKS[name].find(subject), key=lambda f: (f.score, f.paths))
+            yield from sorted(CHECKS[name].find(subject), key=lambda f: (f.score, f.paths))
     report("check", len(names), len(names))
-    if only is not None:
-        return Audit(dataset, tuple(findings), names, seconds=clock.seconds)
-    with clock.stage("changes"):
-        changes = transformation_safety(dataset, embedder, usable.values, progress=progress)
-        fit = choose_fit(dataset, embedder, usable.values, progress=progress)
-        findings += [*transformation_findings(changes), *fit_findings(fit)]
-    with clock.stage("learning curve"):
-        curve = learning_curve(subject)
-    with clock.stage("leaks"):
-        leaks = estimate_leaks(subject, chosen)
-    metrics = evaluate(subject.probabilities, subject.targets, subject.classes)
-    return Audit(
-        dataset, tuple(findings), names, metrics, curve, leaks, changes, fit, clock.seconds
-    )
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """What is asked of a data set as a whole, and who is told."""
+
+    subject: Subject
+    embedder: Embedder
+    run: Run | None
+    changes: Sequence[str]
+    clock: Clock
+    progress: Progress | None
+    notes: list[str]
+
+    def untrainable(self) -> str:
+        """Why no classifier can be cross-validated, or ""."""
+        try:
+            self.subject.dataset.check_trainable()
+            _ = self.subject.folds
+        except DatasetError as error:
+            return str(error).rstrip(".")
+        return ""
+
+    def asked(self, audit: Audit) -> Audit:
+        """The audit with all of it. What cannot be said is left out, with a note."""
+        subject, clock = self.subject, self.clock
+        with clock.stage("changes"):
+            changes = self._try(self._changes) or ()
+            fit = self._try(self._fit)
+        with clock.stage("learning curve"):
+            curve = self._try(lambda: learning_curve(subject))
+        with clock.stage("leaks"):
+            leaks = estimate_leaks(subject, self.run)
+        metrics = evaluate(subject.probabilities, subject.targets, subject.classes)
+        found = [*transformation_findings(changes), *([] if fit is None else fit_findings(fit))]
+        return replace(
+            audit, findings=(*audit.findings, *found), metrics=metrics, curve=curve, leaks=leaks,
+            changes=changes, fit=fit,
+        )  # fmt: skip
+
+    def _changes(self) -> tuple[TransformationSafety, ...]:
+        return transformation_safety(
+            self.subject.dataset, self.embedder, self.subject.features, changes=self.changes,
+            seed=self.subject.seed, progress=self.progress,
+        )  # fmt: skip
+
+    def _fit(self) -> FitChoice:
+        return choose_fit(
+            self.subject.dataset, self.embedder, self.subject.features, seed=self.subject.seed,
+            progress=self.progress,
+        )  # fmt: skip
+
+    def _try(self, question: Callable[[], T]) -> T | None:
+        try:
+            return question()
+        except DatasetError as error:
+            self.notes.append(str(error).rstrip("."))
+            return None
 
 
 def _names(only: Sequence[str] | None) -> tuple[str, ...]:
@@ -104,16 +172,21 @@ def _names(only: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(name for name in CHECKS if name in only)
 
 
-def _divided_as(dataset: Dataset, run: Run) -> Dataset:
+def _divided_as(dataset: Dataset, run: Run, notes: list[str]) -> Dataset:
     """Where the data is not divided itself: with the splits of the run, as far as it knows the pictures."""
+    known = {row[0]: row[1] for row in run.predictions()}
+    count = sum(path in known for path in dataset.paths)
+    if not count:
+        raise UsageError(
+            f"{run.folder} was trained on none of these pictures; leave --run out, or name its own data"
+        )
+    if count < len(dataset):
+        notes.append(f"{count:,} of {len(dataset):,} pictures are known to {run.folder}")
     if dataset.is_split:
         return dataset
-    known = {row[0]: row[1] for row in run.predictions()}
-    split = [
-        known.get(path, own)
-        for path, own in zip(dataset.paths, dataset.table["split"], strict=True)
-    ]
-    return replace(dataset, table=dataset.table.assign(split=np.asarray(split, object)))
+    pairs = zip(dataset.paths, dataset.table["split"], strict=True)
+    split = np.asarray([known.get(path, own) for path, own in pairs], object)
+    return replace(dataset, table=dataset.table.assign(split=split))
 
 
 def _embedder(run: Run | None, options: TrainOptions, workers: int | None) -> Embedder:

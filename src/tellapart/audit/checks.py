@@ -18,11 +18,15 @@ __all__ = ["CHECKS", "Check"]
 
 @dataclass(frozen=True)
 class Check:
-    """How to find something, what it is called where people read, and why it matters."""
+    """How to find something, what it is called where people read, and why it matters.
+
+    `trains` says that it asks a classifier, and so needs classes and pictures that differ.
+    """
 
     find: Callable[[Subject], list[Finding]]
     title: str
     why: str
+    trains: bool = False
 
 
 CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
@@ -49,25 +53,31 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
         "label_error": Check(
             label_errors, "Labels that look wrong",
             "Judged by a classifier that has not seen the picture; the final word is yours.",
+            trains=True,
         ),
         "outlier": Check(
             atypical_pictures, "Unlike the others",
             "Far from all pictures of their class and of the others: rare, or not meant to be here.",
+            trains=True,
         ),
         "ambiguous": Check(
-            ambiguous_pictures, "Between two classes", "Two classes fit about equally well."
+            ambiguous_pictures, "Between two classes", "Two classes fit about equally well.",
+            trains=True,
         ),
-        "imbalance": Check(imbalance, "Uneven classes", "Small classes are learned worse."),
+        "imbalance": Check(imbalance, "Uneven classes", "Small classes are learned worse.", trains=True),
         "tiny_class": Check(
-            tiny_class, "Tiny classes", "With few pictures no figure of a class means much."
+            tiny_class, "Tiny classes", "With few pictures no figure of a class means much.",
+            trains=True,
         ),
         "confusable": Check(
             confusable, "Classes that cannot be told apart",
             "Perhaps they are one class, or their labels were given by chance.",
+            trains=True,
         ),
         "shortcut": Check(
             shortcut, "Shortcuts",
             "What should not matter gives the label away, and a classifier may learn that instead.",
+            trains=True,
         ),
     }
 )  # fmt: skip

@@ -118,14 +118,19 @@ def imbalance(subject: Subject) -> list[Finding]:
 
 def _effect(subject: Subject, most: int, least: int) -> str:
     """What a probe without class weights makes of both."""
-    guesses = subject.probabilities.argmax(axis=1)
     parts = []
     for k in (most, least):
-        own = subject.targets == k
-        right, n = int((guesses[own] == k).sum()), int(own.sum())
+        right, n = _recognised(subject, k)
         low, high = wilson_interval(right, n)
         parts.append(f"{right:,} of {n:,} ({100 * low:.0f}–{100 * high:.0f} %)")
     return f"A probe that has not seen them finds {parts[0]} and {parts[1]}"
+
+
+def _recognised(subject: Subject, k: int) -> tuple[int, int]:
+    """How many different pictures of a class a probe finds that has not seen them, and of how many."""
+    rows = np.flatnonzero(subject.targets == k)
+    rows = rows[np.unique(subject.groups[rows], return_index=True)[1]]
+    return int((subject.probabilities[rows].argmax(axis=1) == k).sum()), len(rows)
 
 
 def tiny_class(subject: Subject) -> list[Finding]:
@@ -137,8 +142,7 @@ def tiny_class(subject: Subject) -> list[Finding]:
     for k in np.argsort(sizes, kind="stable").tolist():
         if sizes[k] >= needed:
             break
-        own = subject.targets == k
-        right, n = int((guesses[own] == k).sum()), int(own.sum())
+        right, n = _recognised(subject, k)
         low, high = wilson_interval(right, n)
         name = subject.classes[k]
         findings.append(

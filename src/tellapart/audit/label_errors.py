@@ -88,7 +88,9 @@ def label_quality(
     votes = neighbours.votes(targets, classes)
     odds = _margin(np.log(np.maximum(refitted, np.float32(1e-12))), targets)
     score = (np.tanh(odds / 4) + 2 * _margin(votes, targets) + 3) / 6
-    judged = counts[targets] >= _LEAST
+    within = np.zeros((int(folds.max()) + 1, classes), np.intp)
+    np.add.at(within, (folds, targets), 1)
+    judged = (counts[targets] >= _LEAST) & (counts[targets] > within[folds, targets])
     score = np.where(judged, np.clip(score, 0, 1), 1)
     return LabelQuality(score.astype(np.float32), refitted.argmax(axis=1), refitted, votes, judged)
 

@@ -31,10 +31,13 @@ def estimate_leaks(subject: Subject, run: Run | None = None) -> LeakEffect | Non
 
 
 def _answers(subject: Subject, outside: Indices) -> Array:
-    sides = (subject.splits == "train").astype(np.intp)
+    """Of a regression on the training part, whose strength is chosen inside of it."""
+    inside = subject.splits == "train"
+    folds = np.where(inside, subject.folds, int(subject.folds.max()) + 1)
     every = held_out(
-        subject.components, subject.targets, len(subject.classes), sides, workers=subject.workers
-    )
+        subject.components, subject.targets, len(subject.classes), folds,
+        sample_weight=inside.astype(np.float32), workers=subject.workers,
+    )  # fmt: skip
     return every[outside]
 
 

@@ -162,10 +162,11 @@ def fit_curve(
     rng = np.random.default_rng([seed, 11])
     wrong, groups, targets = wrong[:, scored], groups[scored], targets[scored]
     models = len(wrong) * np.asarray([_models(n, share) for share in SHARES])
+    models[-1] = 1  # all pictures are the same pictures with every seed
     laws, errors = _laws(wrong, groups, shares, models, rng)
     bands = np.quantile(errors, _BAND, axis=0)
     points = tuple(
-        Estimate(round(share * n), float(rates.mean()), float(low), float(high))
+        Estimate(max(1, round(share * n)), float(rates.mean()), float(low), float(high))
         for share, rates, low, high in zip(shares, wrong.mean(axis=0).T, *bands[::2], strict=True)
     )
     gains = {}
@@ -205,6 +206,7 @@ def measure_curve(
         for at in range(seeds)
         for share in range(len(SHARES))
         for fold in range(used)
+        if at == 0 or SHARES[share] < _PARTS
     ]
     parts = [_parts(targets, groups, folds, [seed, at]) for at in range(seeds)]
 
@@ -221,6 +223,7 @@ def measure_curve(
     with threadpool_limits(1, user_api="blas"):
         for _ in ordered_map(job, jobs, workers=workers):
             pass
+    wrong[1:, :, -1] = wrong[0, :, -1]
     return wrong
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tellapart.audit.checks import CHECKS
 from tellapart.audit.finding import Finding
+from tellapart.audit.shown import shown
 from tellapart.data.images import decode, read_bytes
 from tellapart.data.ordered_map import ordered_map
 from tellapart.errors import ImageError, MissingExtra
@@ -47,7 +48,7 @@ def render(audit: Any) -> str:
     sections = _sections(audit)
     labels = dict(zip(audit.dataset.paths, audit.dataset.labels, strict=True))
     page: str = template.render(
-        audit=audit, sections=sections, counts=_known(audit), labels=labels, shown=_shown, data_url=_data_url,
+        audit=audit, sections=sections, counts=_known(audit), labels=labels, shown=shown, data_url=_data_url,
         thumbnails=_thumbnails(audit.dataset.root, sections), most_paths=_MOST_PATHS,
         curve=audit.curve and _svg_of_curve(audit),
     )  # fmt: skip
@@ -67,13 +68,6 @@ def _sections(audit: Any) -> list[_Section]:
         for name, title, n in _known(audit)
         if n
     ]  # fmt: skip
-
-
-def _shown(text: str) -> str:
-    """A name as it can be shown: bytes that are no UTF-8 and control characters are spelt out."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
 
 
 def _data_url(raw: bytes, kind: str) -> str:

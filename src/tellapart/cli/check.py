@@ -1,5 +1,6 @@
 """`tellapart check`."""
 
+from os import W_OK, access
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 from tellapart.cli.messages import progress_bars, say
 from tellapart.cli.options import Backbone, Json, Preset, Quiet, Runtime, Seed, Workers
+from tellapart.errors import UsageError
 
 if TYPE_CHECKING:
     from tellapart.audit.audit import Audit
@@ -28,8 +30,16 @@ def check(
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Another place for the CSV file.")] = None,
     only: Annotated[
-        str | None, typer.Option(help="The checks to run, separated by commas; all by default.")
+        str | None,
+        typer.Option(help="The checks to run, with commas between them; all by default, and more."),
     ] = None,
+    changes: Annotated[
+        str,
+        typer.Option(
+            help="What to ask about: does it change what a picture is? flip, vertical flip, quarter turn, "
+            "tilt, zoom, with commas between them; each costs a look at 300 pictures at most.",
+        ),
+    ] = "flip",
     train_dir: Annotated[
         str | None, typer.Option(help="Name of the training folder in DATA, if unusual.")
     ] = None,
@@ -57,10 +67,21 @@ def check(
         tellapart check photos --run runs/photos
 
         tellapart check photos --only label_error,leak --csv findings.csv
+
+        tellapart check scans --changes "flip, quarter turn"
+
+    Checks: unreadable, blank, blurry, dark, light, tiny, odd_aspect, low_information, wrong_extension,
+    exif_rotated, exact_duplicate, near_duplicate, leak, conflict, label_error, outlier, ambiguous, imbalance,
+    tiny_class, confusable, shortcut.
     """
     from tellapart.audit.check import check as run_check
     from tellapart.training.train import TrainOptions
 
+    if run is not None and backbone is not None:
+        raise UsageError("--backbone and --run exclude each other: a run has a network of its own")
+    folder = out or Path("checks") / (data.resolve().name if data.is_dir() else data.stem or "data")
+    table = csv or folder / "findings.csv"
+    _prepare(data, folder, table)
     said = {"backbone": backbone} if backbone else {}
     options = TrainOptions.preset(
         preset, **said, seed=seed, runtime=runtime, train_dir=train_dir, valid_dir=valid_dir,
@@ -68,14 +89,28 @@ def check(
     )  # fmt: skip
     with progress_bars(quiet) as progress:
         audit = run_check(
-            data, run=run, options=options, only=None if only is None else only.split(","),
-            workers=workers, progress=progress,
+            data, run=run, options=options, only=None if only is None else _listed(only),
+            changes=_listed(changes), workers=workers, progress=progress,
         )  # fmt: skip
-    folder = out or Path("checks") / (data.resolve().stem or "data")
-    table = csv or folder / "findings.csv"
     audit.save(folder, csv=table)
     _show(audit, folder, table, json=json, quiet=quiet)
     raise typer.Exit(3 if audit.dataset.failures else 0)
+
+
+def _listed(text: str) -> list[str]:
+    return [name for part in text.split(",") if (name := part.strip())]
+
+
+def _prepare(data: Path, folder: Path, table: Path) -> None:
+    """Raises UsageError before anything is done where the answers could not be written."""
+    if data.resolve() in (table.resolve(), (folder / "check.html").resolve()):
+        raise UsageError(f"{table} is the data itself; choose another --csv or --out")
+    if table.is_dir():
+        raise UsageError(f"{table} is a folder; --csv takes the name of a file")
+    for place in (folder, table.parent):
+        there = next(parent for parent in (place, *place.absolute().parents) if parent.exists())
+        if not there.is_dir() or not access(there, W_OK):
+            raise UsageError(f"{place} cannot be made: {there} is no folder that you may write to")
 
 
 def _show(audit: "Audit", folder: Path, table: Path, *, json: bool, quiet: bool) -> None:

@@ -22,6 +22,8 @@ _STAGES = {
     "verify": "Verifying",
     "finetune": "Fine-tuning",
     "lr_find": "Sweeping",
+    "copies": "Comparing",
+    "check": "Checking",
 }
 
 
@@ -82,7 +84,13 @@ def progress_bars(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         if stage not in tasks:
             name = _STAGES.get(stage, stage)
             tasks[stage] = bars.add_task(name, total=total, rate="", before=0)
-        unit = {"probe": "", "finetune": "steps", "lr_find": "steps"}.get(stage, "images")
+        unit = {
+            "probe": "",
+            "check": "",
+            "finetune": "steps",
+            "lr_find": "steps",
+            "copies": "pairs",
+        }.get(stage, "images")
         _advance(bars, tasks[stage], done, total, unit)
 
     try:

@@ -141,7 +141,7 @@ class Embedder:
 
         Raises ImageError, with `name` in it, where the bytes are no usable picture.
         """
-        return as_stored(self.network_output(content, name))
+        return _kept(self.network_output(content, name), name)
 
     def network_output(self, content: bytes | Image.Image, name: str) -> NDArray[np.float32]:
         """The same before it is rounded for the cache."""
@@ -158,7 +158,7 @@ class Embedder:
         With `known` the features are there already, and the network is not asked. Raises ImageError.
         """
         picture = self._decoded(content, name)
-        vector = None if known else as_stored(self._features_of(picture.pixels, content))
+        vector = None if known else _kept(self._features_of(picture.pixels, content), name)
         return vector, picture_facts(content, picture)
 
     def _decoded(self, content: bytes, name: str) -> Picture:
@@ -172,6 +172,13 @@ class Embedder:
             own = hashlib.sha256(content).hexdigest()
             pixels = self._view.pixels(image, self.preprocess, own)
         return self._session.run(pixels)["features"][0]
+
+
+def _kept(vector: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    """As the cache would keep it. Raises ImageError for numbers that are none."""
+    if not np.isfinite(vector).all():
+        raise ImageError(name, "no features", "the network's answer is not a finite number")
+    return as_stored(vector)
 
 
 def embed(

@@ -28,10 +28,11 @@ class Task:
     """What a head is fitted on: N training pictures of K classes.
 
     `features` are float32 (N, D), and so is each of `views`, what the network saw in the same
-    pictures when they were changed. `folds` (N,) keeps copies of a picture together. `widths` gives
-    each feature set's name and its length, counted from the first of the D. `valid` are features and
-    targets of the validation pictures, for showing how training goes: nothing is to be chosen by
-    them. `on_epoch` is called with each row of the table, where there are epochs.
+    pictures when they were changed. `folds` (N,) keeps copies of a picture together; they share a number
+    in `groups` (N,), without which no picture is a copy. `widths` gives each feature set's name and its
+    length, counted from the first of the D. `valid` are features and targets of the validation pictures,
+    for showing how training goes: nothing is to be chosen by them. `on_epoch` is called with each row of
+    the table, where there are epochs.
     """
 
     classes: tuple[str, ...]
@@ -46,6 +47,14 @@ class Task:
     workers: int
     progress: Callable[[int, int], None]
     on_epoch: Callable[[Any], None] = lambda row: None
+    groups: Indices | None = None
+
+    @property
+    def different(self) -> Indices:
+        """Rows of pictures of which none is a copy of another one."""
+        if self.groups is None:
+            return np.arange(len(self.targets))
+        return np.unique(self.groups, return_index=True)[1]
 
 
 @dataclass(frozen=True)
@@ -141,6 +150,7 @@ def new_task(
         workers=workers,
         progress=progress,
         on_epoch=on_epoch,
+        groups=dataset.groups[rows],
     )
 
 

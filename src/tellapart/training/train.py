@@ -334,8 +334,8 @@ def _copy_notes(dataset: Dataset, effect: LeakEffect | None) -> list[str]:
     copies = len(dataset) - len(np.unique(dataset.groups))
     if copies:
         notes.append(
-            f"{copies} pictures are copies of others, or so alike that they may be; they are kept together "
-            "in each fold and in a split that is made here. tellapart check shows the copies"
+            f"{copies} pictures are copies of others, exact or near, or of one group with them; they are "
+            "kept together in each fold and in a split that is made here. tellapart check shows them"
         )
     if effect is not None:
         outside, inside = dataset.leaks()[0]

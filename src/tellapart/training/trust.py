@@ -129,11 +129,12 @@ def fit_trust(
     before = calibration(fit.out_of_fold, task.targets)
     temperature = fit_temperature(fit.out_of_fold, task.targets)
     own, _ = cross_fitted(fit.out_of_fold, task.targets, task.folds)
-    curve = risk_coverage(own, task.targets)
+    some = task.different  # a copy is no further trial: the promises count pictures that differ
+    curve = risk_coverage(own[some], task.targets[some])
     trust = Trust(
         temperature, before, calibration(own, task.targets), curve,
         threshold_for(target_error, curve),
-        {miss: least_probability(own, task.targets, miss) for miss in MISSES},
+        {miss: least_probability(own[some], task.targets[some], miss) for miss in MISSES},
         fit_novelty(
             task.features, task.targets, task.folds, task.widths,
             seed=task.seed, workers=task.workers,

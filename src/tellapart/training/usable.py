@@ -18,8 +18,7 @@ __all__ = ["Usable", "usable_pictures"]
 class Usable:
     """N pictures: `values` float32 (N, D), `facts` (N,) records of FACT, and who copies whom.
 
-    Copies, near ones too, are one group of `dataset`, so that no split and no fold tears them apart;
-    where the split is still to be made, so are pictures that may be copies.
+    Copies, near ones too, are one group of `dataset`, so that no split and no fold tears them apart.
     """
 
     dataset: Dataset
@@ -53,5 +52,4 @@ def usable_pictures(
         list(rest.table["sha256"]), facts, values[:, :final], workers=workers, seed=seed,
         progress=progress,
     )  # fmt: skip
-    groups = copies.groups if rest.is_split else copies.kin
-    return Usable(rest.with_copies(groups), values, facts, copies)
+    return Usable(rest.with_copies(copies.groups), values, facts, copies)

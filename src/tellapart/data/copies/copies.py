@@ -30,8 +30,6 @@ class Copies:
     `pixels` (equal pixels, as far as size, thumbnail and vector say), or a list of what was done, such
     as `mirrored, cropped`. `similarity` float32 (M,) is the share of the overlapping part that agrees,
     in [0, 1]. `groups` (N,) has one number for all pictures that are connected by pairs, 0 to G − 1.
-    `kin` (N,) has groups that near misses connect too: for dealing pictures into parts, where one too
-    many in a group costs nothing, and one too few is a leak.
     """
 
     copy: Indices
@@ -39,7 +37,6 @@ class Copies:
     kinds: NDArray[np.object_]
     similarity: Array
     groups: Indices
-    kin: Indices
 
     def __len__(self) -> int:
         return len(self.copy)
@@ -78,18 +75,14 @@ def find_copies(
     pixels = _equal([_pixel_key(facts[row], vectors[row]) for row in first])
     pixels = first[pixels[0]], first[pixels[1]]
     rows = np.setdiff1d(first, pixels[0])
-    maybe = find_near_copies(rows, facts, vectors, workers, seed, report)
-    near = maybe.at(maybe.score > 0)
+    near = find_near_copies(rows, facts, vectors, workers, seed, report)
     copy = np.concatenate([exact[0], pixels[0], near.copy])
     original = np.concatenate([exact[1], pixels[1], near.original])
     words = ["exact"] * len(exact[0]) + ["pixels"] * len(pixels[0])
     kinds = np.concatenate([np.array(words, object), near.kinds])
     sure = np.ones(len(words), np.float32)
     groups = connected(copy, original, len(facts))
-    kin = connected(
-        np.concatenate([copy, maybe.copy]), np.concatenate([original, maybe.original]), len(facts)
-    )
-    return Copies(copy, original, kinds, np.concatenate([sure, near.similarity]), groups, kin)
+    return Copies(copy, original, kinds, np.concatenate([sure, near.similarity]), groups)
 
 
 def connected(a: Indices, b: Indices, count: int) -> Indices:

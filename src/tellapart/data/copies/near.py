@@ -38,13 +38,15 @@ _TURNED: Final = (
 )
 _TILTED: Final = 1.0
 _LEAST_AGREEING: Final = 0.5
-_MAYBE: Final = -2.0  # a score from which on pictures are kept together, though not called copies
+_FEW_BELOW: Final = 6  # pairs, and …
+_SHARE_BELOW: Final = 0.1  # … share of those above a bound, that may lie less than 1 below it
+_HIGHEST: Final = 9
 _PAIRS: Final = 256  # that are aligned at a time
 
 
 @dataclass(frozen=True)
 class NearCopies:
-    """Near copies like those of `Copies`, M of them, and with a `score` of 0 or less those that may be."""
+    """Near copies like those of `Copies`, M of them; `score` (M,) is how surely they are."""
 
     copy: Indices
     original: Indices
@@ -59,14 +61,9 @@ class NearCopies:
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """The pairs of all parts."""
-        none = (
-            np.zeros(0, np.intp),
-            np.zeros(0, np.intp),
-            np.zeros(0, object),
-            *np.empty((2, 0), np.float32),
-        )
-        columns = zip(none, *(vars(part).values() for part in parts), strict=True)
-        return cls(*(np.concatenate(column) for column in columns))
+        none = np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, object)
+        every = [cls(*none, *np.empty((2, 0), np.float32)), *parts]
+        return cls(*map(np.concatenate, zip(*(vars(part).values() for part in every), strict=True)))
 
 
 def find_near_copies(
@@ -100,7 +97,27 @@ def find_near_copies(
             parts.append(part)
             report("copies", half + (len(pairs) - half) * done // len(chunks), len(pairs))
     report("copies", len(pairs), len(pairs))
-    return NearCopies.joined([part for part in parts if part is not None])
+    found = NearCopies.joined([part for part in parts if part is not None])
+    return found.at(found.score > standing_apart(found.score))
+
+
+def standing_apart(scores: Array) -> int:
+    """The score, 0 or more, above which pairs stand apart from those below it.
+
+    Copies do: few pairs lie just below them. Where pictures are simple, as digits or icons on plain
+    ground are, other pictures agree nearly as well, scores fall off without a gap, and a fixed bound
+    would make one group of a whole class. `scores` are those above −1.
+
+    >>> standing_apart(np.array([9.0, 12.0, 8.0, -0.5], np.float32))
+    0
+    >>> standing_apart(np.linspace(-1, 3, 400).astype(np.float32))
+    4
+    """
+    for bound in range(_HIGHEST):
+        below = int(((scores > bound - 1) & (scores <= bound)).sum())
+        if below <= _FEW_BELOW + _SHARE_BELOW * int((scores > bound).sum()):
+            return bound
+    return _HIGHEST
 
 
 def _promising(correlation: Array, pairs: Candidates) -> NDArray[np.bool_]:
@@ -116,7 +133,7 @@ def _promising(correlation: Array, pairs: Candidates) -> NDArray[np.bool_]:
 def _compare(
     thumbnails: NDArray[np.uint8], match: Match, out: Array, sizes: NDArray[np.int64]
 ) -> NearCopies | None:
-    """Those of some pairs that are copies, or may be."""
+    """Those of some pairs that are copies, or nearly."""
     rough = align_roughly(thumbnails, match)
     by_rough, by_coarse, by_out, bias = _ROUGH
     told = -by_rough * np.log(1.02 - rough.correlation) + by_out * out + bias
@@ -127,7 +144,7 @@ def _compare(
     agreement = measure(thumbnails, match, rough.affine[chosen])
     score = _score(agreement, match.correlation, out)
     score -= _TURNED * (match.turn != 0) + _TILTED * is_tilted(match, agreement, sizes)
-    accepted = (score > _MAYBE) & (agreement.agreeing > _LEAST_AGREEING)
+    accepted = (score > -1) & (agreement.agreeing > _LEAST_AGREEING)
     agreement = agreement.at(accepted)
     named = name_kinds(match.at(accepted), agreement, sizes)
     return NearCopies(*named, agreement.agreeing, score[accepted])
