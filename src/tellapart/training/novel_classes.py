@@ -61,7 +61,8 @@ def fit_novelty(
     """A score for pictures of none of the classes, chosen and scaled inside the training part.
 
     `features` float32 (N, D), `targets` (N,), `folds` (N,) which keep copies together, `widths` as in
-    `Task`. The threshold comes from pictures that were held out. None below 30 pictures, where a single class
+    `Task`. The threshold comes from pictures that were held out: the largest
+    score of fewer than 1 / (1 − `kept`) of them, which keeps a smaller share. None below 30 pictures, where a single class
     is left, or where no class can be left out because copies hold the others together.
     """
     if len(targets) < FEWEST or len(np.unique(targets)) < 2:
@@ -88,7 +89,8 @@ def fit_novelty(
     columns = np.repeat(used, len(KINDS))
     held_out = ((known - location) / scale) @ weights
     return Novelty(
-        blocks, weights[columns], location[columns], scale[columns], _upper(held_out, kept), kept,
+        blocks, weights[columns], location[columns], scale[columns], _upper(held_out, kept),
+        min(kept, len(held_out) / (len(held_out) + 1)),
         facts,
     )  # fmt: skip
 
