@@ -20,7 +20,8 @@ _CHUNK = 512
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The J nearest pictures of each of N, none of them its copy while there are others: rows (N, J), cosines float32 (N, J).
+    """The J nearest pictures of each of N: rows (N, J), cosines float32 (N, J); copies only where there
+    are no J others.
 
     `distance` float32 (N,) is the mean Euclidean one to them, in half-whitened components.
     """

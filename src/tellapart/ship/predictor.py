@@ -92,7 +92,8 @@ class Prediction:
         if self._strange:
             return (
                 f"unlike the training pictures: its novelty of {self.novelty:.2f} is above "
-                f"{rule.strange_from:.2f}, and that of {100 * (rule.kept or 0):.3g} % of known pictures is not"
+                f"{rule.strange_from:.2f}, and that of {100 * (rule.kept or 0):.3g} % of known pictures "
+                "is not"
             )
         side = "is below" if self.verdict == "not_sure" else "reaches"
         if rule.target_error is None:

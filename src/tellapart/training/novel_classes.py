@@ -61,9 +61,9 @@ def fit_novelty(
     """A score for pictures of none of the classes, chosen and scaled inside the training part.
 
     `features` float32 (N, D), `targets` (N,), `folds` (N,) which keep copies together, `widths` as in
-    `Task`. The threshold comes from pictures that were held out: the largest
-    score of fewer than 1 / (1 − `kept`) of them, which keeps a smaller share. None below 30 pictures, where a single class
-    is left, or where no class can be left out because copies hold the others together.
+    `Task`. The threshold comes from pictures that were held out; of fewer than 1 / (1 − `kept`) it is the
+    largest score, which keeps a smaller share. None below 30 pictures, where a single class is left, or
+    where no class can be left out because copies hold the others together.
     """
     if len(targets) < FEWEST or len(np.unique(targets)) < 2:
         return None
