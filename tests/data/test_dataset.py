@@ -117,7 +117,7 @@ def test_lost_files_stop_no_other(make_pile: MakePile) -> None:
     dataset = Dataset.from_folder(root)
     seen: list[tuple[int, int]] = []
     answers = sha256_of_files(root, dataset.paths, progress=lambda *done: seen.append(done))
-    assert seen == [(i, 7) for i in range(1, 8)]
+    assert seen[-1] == (7, 7)
     failures = {
         row: Failure.of(dataset.paths[row], answer)
         for row, answer in enumerate(answers)
