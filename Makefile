@@ -45,6 +45,7 @@ bench: $(VENV)/.finetune $(VENV)/.openvino peers
 	$(VENV)/bin/python benchmarks/gather.py
 	$(VENV)/bin/python benchmarks/vs_fastai.py --pictures 950
 	$(VENV)/bin/python benchmarks/lr_find.py --at-most-factor 3
+	$(VENV)/bin/python benchmarks/trust.py
 
 peers: $(PEERS)/.installed
 

@@ -48,7 +48,7 @@ def main() -> None:
         end="",
     )
     print("   reported: n, precision, recall   cleanlab's list        nothing planted")
-    ratios, ours = [], []
+    ratios, ours = [], {}
     for name, features, targets in data_sets(given.galleries, given.tune):
         row = score(features, targets, given.seeds, given.share)
         print(f"{name:<15}{len(targets):>6}{row['k']:>5.0f}{'':>13}", end="")
@@ -60,10 +60,11 @@ def main() -> None:
         )
         print(f"{row['clean']:>12.0f} / {row['their clean']:.0f}", flush=True)
         ratios.append([row["ours"] / row[head] for head in HEADS])
-        ours.append(row["ours"])
+        ours[name] = row["ours"]
     least = ", ".join(f"{head} {min(r[i] for r in ratios):.2f}" for i, head in enumerate(HEADS))
     print(f"least ratio to the ranking by loss: {least}")
-    finish("value", statistics.mean(ours), at_least=0.9 if not given.tune else None)
+    short = [share - (0.92 if name == "art_style" else 0.8) for name, share in ours.items()]
+    finish("precision above its bound", min(short), at_least=None if given.tune else 0.0)
 
 
 def data_sets(galleries: int, tune: bool) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
