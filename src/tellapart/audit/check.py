@@ -73,14 +73,11 @@ def check(
     with clock.stage("embed"):
         embedder = _embedder(chosen, options, workers)
         features = embed(dataset.root, dataset.paths, embedder, progress=progress)
-    final = embedder.backbone.dimensions["final"]
     with clock.stage("copies"):
-        usable = usable_pictures(
-            dataset, features, final, workers=embedder.workers, seed=options.seed, progress=progress
-        )
+        usable = usable_pictures(dataset, features, embedder, progress=progress)
     subject = Subject(
-        usable.dataset, usable.values, final, usable.facts, usable.copies, options.seed,
-        embedder.workers,
+        usable.dataset, usable.values, embedder.backbone.dimensions["final"], usable.facts,
+        usable.copies, options.seed, embedder.workers,
     )  # fmt: skip
     whole = _Whole(subject, embedder, chosen, changes, clock, progress, notes)
     if reason := whole.untrainable():

@@ -122,10 +122,7 @@ def train(
     with clock.stage("embed"):
         features = embed(dataset.root, dataset.paths, embedder, progress=progress)
     with clock.stage("copies"):
-        final = embedder.backbone.dimensions["final"]
-        usable = usable_pictures(
-            dataset, features, final, workers=embedder.workers, progress=progress
-        )
+        usable = usable_pictures(dataset, features, embedder, progress=progress)
     dataset, values = _divided(usable.dataset, options), usable.values
     with clock.stage("views"):
         seen = _seen_otherwise(dataset, embedder, recipe, progress)

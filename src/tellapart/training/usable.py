@@ -1,6 +1,7 @@
 """The pictures that could be embedded, with their copies as groups: what training and checking begin with."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +9,9 @@ from numpy.typing import NDArray
 from tellapart.data.copies.copies import Copies, find_copies
 from tellapart.data.dataset import Dataset
 from tellapart.errors import DatasetError
-from tellapart.training.embed import Features, Progress
+from tellapart.model.backbones import cache_folder
+from tellapart.training.embed import Embedder, Features, Progress
+from tellapart.training.known_copies import known_copies
 from tellapart.training.logistic import Array
 
 __all__ = ["Usable", "usable_pictures"]
@@ -28,17 +31,11 @@ class Usable:
 
 
 def usable_pictures(
-    dataset: Dataset,
-    features: Features,
-    final: int,
-    *,
-    workers: int = 2,
-    seed: int = 0,
-    progress: Progress | None = None,
+    dataset: Dataset, features: Features, embedder: Embedder, *, progress: Progress | None = None
 ) -> Usable:
     """Of `features` of all pictures of a dataset, without those that failed and the classes lost by that.
 
-    The first `final` of a vector are the network's last one. Raises DatasetError where nothing is left.
+    They are what `embedder` saw. Raises DatasetError where nothing is left.
     """
     rest = dataset.with_hashes(features.sha256).without(features.failures).without_lost_classes()
     if not len(rest):
@@ -48,8 +45,8 @@ def usable_pictures(
     if features.failures:
         keep = np.setdiff1d(np.arange(len(values)), list(features.failures))
         values, facts = values[keep], facts[keep]
-    copies = find_copies(
-        list(rest.table["sha256"]), facts, values[:, :final], workers=workers, seed=seed,
-        progress=progress,
-    )  # fmt: skip
+    sha256 = list(rest.table["sha256"])
+    last = values[:, : embedder.backbone.dimensions["final"]]
+    find = partial(find_copies, sha256, facts, last, workers=embedder.workers, progress=progress)
+    copies = known_copies(cache_folder(), embedder.space, sha256, find)
     return Usable(rest.with_copies(copies.groups), values, facts, copies)
