@@ -40,9 +40,7 @@ def known_copies(
 
 def _read(file: Path, count: int) -> Copies | None:
     try:
-        with np.load(
-            BytesIO(file.read_bytes())
-        ) as kept:  # arrays of numbers and text alone: no pickle is read
+        with np.load(BytesIO(file.read_bytes())) as kept:  # no pickle is read
             kinds = kept["kinds"].astype(object)
             copies = Copies(
                 kept["copy"], kept["original"], kinds, kept["similarity"], kept["groups"]
