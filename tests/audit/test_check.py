@@ -193,6 +193,14 @@ def test_lookalikes_on_plain_ground_are_no_copies(tmp_path):
     assert audit.metrics.errors <= 3
 
 
+def test_other_changes_are_asked_about_where_they_are_named(tmp_path):
+    root = colours(tmp_path, a=8, b=8)
+    audit = tellapart.check(root, changes=("quarter turn", "zoom"), workers=1)
+    assert [change.name for change in audit.changes] == ["quarter turn", "zoom"]
+    with pytest.raises(UsageError, match="upside down"):
+        tellapart.check(root, changes=("upside down",), workers=1)
+
+
 def test_a_run_on_other_pictures_is_refused(gallery, tmp_path):
     other = colours(tmp_path / "other", a=8, b=8)
     run = tellapart.train(other, tmp_path / "run", workers=1)

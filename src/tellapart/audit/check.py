@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from tellapart.audit.audit import Audit
+from tellapart.audit.changed_views import ChangedView
 from tellapart.audit.checks import CHECKS
 from tellapart.audit.finding import Finding
 from tellapart.audit.fit_choice import FitChoice, choose_fit, fit_findings
@@ -63,6 +64,8 @@ def check(
     'labelled cat, and looks like dog (97 %)'
     """
     names = _names(only)
+    for change in changes:
+        ChangedView(change)  # refuses what it does not know
     clock = Clock()
     chosen = run if isinstance(run, Run) or run is None else Run.load(run)
     options = options or TrainOptions()
