@@ -165,6 +165,13 @@ def test_pairs_told_apart_matter_where_pixels_only_change_places():
     assert judge("flip", near, targets, "ab").verdict == "safe"
 
 
+@pytest.mark.parametrize(("n", "verdict"), [(4, "unclear"), (8, "unclear"), (40, "unsafe")])
+def test_a_handful_of_pairs_told_apart_says_nothing(n, verdict):
+    targets = np.arange(n) % 2
+    pairs = answers(targets, targets, told=1.0, farther=1.0)
+    assert judge("flip", pairs, targets, "ab").verdict == verdict
+
+
 def test_features_that_no_change_touches_are_safe_however_noisy():
     """The same distribution, another draw: at most 1 of 20 may be called unsafe."""
     unsafe = 0

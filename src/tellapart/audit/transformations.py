@@ -55,6 +55,7 @@ _CLASS_LOSS = 0.1  # share of one class that must be lost on balance to call it 
 _LEVEL = 0.01
 _TOLD = 0.85  # share of pairs told apart from which changed pictures are of no class …
 _FARTHER = 0.6  # … where so many are farther from their class too; 0.5 is chance
+_FEWEST = 10  # pairs, of which fewer tell nothing of the kind
 _Z95 = 1.959963984540054
 
 
@@ -233,7 +234,7 @@ def _judge_class(
 
 def _is_no_class(name: str, told: int, farther: int, n: int, z: float = _Z95) -> bool:
     """Told apart in nearly all pairs, surely more than half of them, and farther away in most."""
-    most = told >= _TOLD * n and farther >= _FARTHER * n
+    most = n >= _FEWEST and told >= _TOLD * n and farther >= _FARTHER * n
     return name in _EXACT and most and wilson_interval(told, n, z)[0] > 0.5
 
 
