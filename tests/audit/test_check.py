@@ -193,6 +193,17 @@ def test_lookalikes_on_plain_ground_are_no_copies(tmp_path):
     assert audit.metrics.errors <= 3
 
 
+def test_the_second_time_no_pictures_are_compared(tmp_path, monkeypatch):
+    root = colours(tmp_path, a=8, b=8)
+    shutil.copy(root / "a" / "0.png", root / "a" / "again.png")
+    first = tellapart.check(root, only=["exact_duplicate"], workers=1)
+    monkeypatch.setattr(
+        "tellapart.training.usable.find_copies", lambda *a, **k: pytest.fail("again")
+    )
+    second = tellapart.check(root, only=["exact_duplicate"], workers=1)
+    assert [f.paths for f in first.findings] == [f.paths for f in second.findings] != []
+
+
 def test_other_changes_are_asked_about_where_they_are_named(tmp_path):
     root = colours(tmp_path, a=8, b=8)
     audit = tellapart.check(root, changes=("quarter turn", "zoom"), workers=1)

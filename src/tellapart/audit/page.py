@@ -10,9 +10,9 @@ from typing import Any
 
 from tellapart.audit.checks import CHECKS
 from tellapart.audit.finding import Finding
-from tellapart.audit.shown import shown
 from tellapart.data.images import decode, read_bytes
 from tellapart.data.ordered_map import ordered_map
+from tellapart.data.plain_text import plain
 from tellapart.errors import ImageError, MissingExtra
 
 __all__ = ["render"]
@@ -48,7 +48,7 @@ def render(audit: Any) -> str:
     sections = _sections(audit)
     labels = dict(zip(audit.dataset.paths, audit.dataset.labels, strict=True))
     page: str = template.render(
-        audit=audit, sections=sections, counts=_known(audit), labels=labels, shown=shown, data_url=_data_url,
+        audit=audit, sections=sections, counts=_known(audit), labels=labels, shown=plain, data_url=_data_url,
         thumbnails=_thumbnails(audit.dataset.root, sections), most_paths=_MOST_PATHS,
         curve=audit.curve and _svg_of_curve(audit),
     )  # fmt: skip

@@ -12,8 +12,8 @@ import numpy as np
 from tellapart.audit.finding import Finding
 from tellapart.audit.marks import Mark, find_marks
 from tellapart.audit.shortcut_clues import Clue, clue_scores, rows_that_count
-from tellapart.audit.shown import shown
 from tellapart.audit.subject import Subject
+from tellapart.data.plain_text import plain
 from tellapart.errors import UsageError
 from tellapart.evaluation.figures import png
 
@@ -63,7 +63,7 @@ def draw_where(subject: Subject, finding: Finding) -> "Figure":
     mean = subject.facts["thumbnail"][own].mean(axis=0) / 255
     figure = new_figure(7, 3.4, dpi=100, layout="constrained")
     left, top, right, bottom = details["box"]
-    pictures = ((f"mean of {shown(details['class'])}", mean), ("unlike the others", details["map"]))
+    pictures = ((f"mean of {plain(details['class'])}", mean), ("unlike the others", details["map"]))
     for place, (title, picture) in enumerate(pictures, 1):
         axes = figure.add_subplot(1, 2, place)
         axes.imshow(picture, extent=(0, 1, 1, 0), cmap="magma", aspect="auto")

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tellapart.cli.messages import plain, say
+from tellapart.cli.messages import say
 from tellapart.cli.options import Json, Quiet
+from tellapart.data.plain_text import plain
 from tellapart.errors import UsageError
 
 if TYPE_CHECKING:

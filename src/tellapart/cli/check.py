@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tellapart.cli.messages import progress_bars, say
-from tellapart.cli.options import Backbone, Json, Preset, Quiet, Runtime, Seed, Workers
+from tellapart.cli.options import (
+    Backbone,
+    Json,
+    Preset,
+    Quiet,
+    Runtime,
+    Seed,
+    TestDir,
+    TrainDir,
+    ValidDir,
+    Workers,
+)
 from tellapart.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,11 +51,9 @@ def check(
             "tilt, zoom, with commas between them; each costs a look at 300 pictures at most.",
         ),
     ] = "flip",
-    train_dir: Annotated[
-        str | None, typer.Option(help="Name of the training folder in DATA, if unusual.")
-    ] = None,
-    valid_dir: Annotated[str | None, typer.Option(help="Name of the validation folder.")] = None,
-    test_dir: Annotated[str | None, typer.Option(help="Name of the test folder.")] = None,
+    train_dir: TrainDir = None,
+    valid_dir: ValidDir = None,
+    test_dir: TestDir = None,
     preset: Preset = "fast",
     backbone: Backbone = None,
     seed: Seed = 0,

@@ -88,6 +88,8 @@ def finetune(
 
         tellapart finetune runs/mine --from stage-1 --unfreeze last --lr 1e-4
     """
+    from dataclasses import replace
+
     from tellapart.data.cpus import cpu_count
     from tellapart.finetuning.augment import Transforms
     from tellapart.finetuning.finetune import finetune as finetune_run
@@ -96,19 +98,19 @@ def finetune(
     from tellapart.training.run import Run
 
     begun = Run.load(run)
+    transforms = Transforms(flip is not False, False, max_rotate, max_zoom, max_lighting, max_warp)
+    options = FinetuneOptions(
+        epochs, lr, unfreeze, batch, transforms, label_smoothing, seed=seed, accumulate=accumulate,
+        mixup=mixup, cutmix=cutmix, ema=ema, patience=patience, views=views,
+    )  # fmt: skip
     with progress_bars(quiet) as progress:
         if flip is None:
             safety = flip_safety(begun, workers=workers or cpu_count(), progress=progress)
-            flip = safety is None or safety.verdict != "unsafe"
+            mirrored = safety is None or safety.verdict != "unsafe"
+            options = replace(options, transforms=replace(transforms, do_flip=mirrored))
             if safety is not None and not quiet:
-                say(
-                    f"Pictures are {'mirrored at random' if flip else 'not mirrored'}: {safety.sentence()}."
-                )
-        transforms = Transforms(flip, False, max_rotate, max_zoom, max_lighting, max_warp)
-        options = FinetuneOptions(
-            epochs, lr, unfreeze, batch, transforms, label_smoothing, seed=seed,
-            accumulate=accumulate, mixup=mixup, cutmix=cutmix, ema=ema, patience=patience, views=views,
-        )  # fmt: skip
+                how = "mirrored at random" if mirrored else "not mirrored"
+                say(f"Pictures are {how}: {safety.sentence()}.")
         stage = finetune_run(
             begun, options, start=start, name=name, workers=workers or cpu_count(),
             progress=progress, on_epoch=row_printer(show=not json and not quiet),

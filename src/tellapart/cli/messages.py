@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tellapart.data.plain_text import plain
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from tellapart.finetuning.explanation import Epoch
 
-__all__ = ["class_bars", "plain", "problem", "progress_bars", "row_printer", "say"]
+__all__ = ["class_bars", "problem", "progress_bars", "row_printer", "say"]
 
 _MOST_BARS = 12
 
@@ -25,16 +27,6 @@ _STAGES = {
     "copies": "Comparing",
     "check": "Checking",
 }
-
-
-def plain(text: str) -> str:
-    """Text from data as it may be shown: no control characters, no broken Unicode.
-
-    >>> plain("a\\x1b[31mb\\n")
-    'a\\\\x1b[31mb\\\\n'
-    """
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return shown.encode("utf-8", "replace").decode("utf-8")
 
 
 def say(text: str) -> None:

@@ -31,6 +31,11 @@ Preset = Annotated[
         "'finetune'). Sets the backbone and its size where they are not given."
     ),
 ]
+TrainDir = Annotated[
+    str | None, typer.Option(help="Name of the training folder in DATA, if unusual.")
+]
+ValidDir = Annotated[str | None, typer.Option(help="Name of the validation folder.")]
+TestDir = Annotated[str | None, typer.Option(help="Name of the test folder.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same answer.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from tellapart.cli.messages import plain
 from tellapart.cli.options import Quiet, Workers
+from tellapart.data.plain_text import plain
 
 if TYPE_CHECKING:
     from tellapart.ship.predictor import Prediction

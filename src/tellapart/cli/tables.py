@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tellapart.cli.messages import plain
+from tellapart.data.plain_text import plain
 
 if TYPE_CHECKING:
     from tellapart.audit.audit import Audit

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tellapart.cli.messages import progress_bars, row_printer, say
-from tellapart.cli.options import Backbone, Json, Preset, Quiet, Runtime, Seed, Workers
+from tellapart.cli.options import (
+    Backbone,
+    Json,
+    Preset,
+    Quiet,
+    Runtime,
+    Seed,
+    TestDir,
+    TrainDir,
+    ValidDir,
+    Workers,
+)
 
 if TYPE_CHECKING:
     from tellapart.training.run import Run
@@ -41,11 +52,9 @@ def train(
     valid: Annotated[
         float, typer.Option(help="Share set aside for validation where no split is given.")
     ] = 0.2,
-    train_dir: Annotated[
-        str | None, typer.Option(help="Name of the training folder in DATA, if unusual.")
-    ] = None,
-    valid_dir: Annotated[str | None, typer.Option(help="Name of the validation folder.")] = None,
-    test_dir: Annotated[str | None, typer.Option(help="Name of the test folder.")] = None,
+    train_dir: TrainDir = None,
+    valid_dir: ValidDir = None,
+    test_dir: TestDir = None,
     class_weight: Annotated[
         str, typer.Option(help="Make every class count the same: auto, balanced or none.")
     ] = "auto",

@@ -42,7 +42,7 @@ def scratch_array(
             content = mmap.mmap(file.fileno(), size)
     except OSError as error:
         raise DatasetError(
-            f"{folder}: {error.strerror or error}. what is known of {shape[0]:,} pictures needs "
+            f"{folder}: {error.strerror or error}. What is known of {shape[0]:,} pictures needs "
             f"{size / 1e9:.2g} GB there while the command runs. Free some space, or choose another "
             "folder with TELLAPART_CACHE, and run the same command again."
         ) from None

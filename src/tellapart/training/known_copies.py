@@ -3,12 +3,12 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 from typing import Final
-from zipfile import BadZipFile
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from tellapart.data.atomic_file import write_atomically
 from tellapart.data.copies.copies import Copies
@@ -29,7 +29,7 @@ def known_copies(
     """
     told = hashlib.sha256(f"{_VERSION} {space} {len(sha256)}\n".encode())
     told.update("\n".join(sha256).encode())
-    file = folder / "copies" / f"{told.hexdigest()}.npz"
+    file = folder / "copies" / f"{told.hexdigest()}.safetensors"
     found = _read(file, len(sha256))
     if found is None:
         found = find()
@@ -40,12 +40,11 @@ def known_copies(
 
 def _read(file: Path, count: int) -> Copies | None:
     try:
-        with np.load(BytesIO(file.read_bytes())) as kept:  # no pickle is read
-            kinds = kept["kinds"].astype(object)
-            copies = Copies(
-                kept["copy"], kept["original"], kinds, kept["similarity"], kept["groups"]
-            )
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        kept = load(file.read_bytes())
+        words = kept.pop("kinds").tobytes().decode()
+        kinds = np.array(words.split("\n") if words else [], object)
+        copies = Copies(**kept, kinds=kinds)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         return None
     ends = np.concatenate([copies.copy, copies.original])
     whole = len(copies.copy) == len(copies.original) == len(kinds) == len(copies.similarity)
@@ -54,9 +53,8 @@ def _read(file: Path, count: int) -> Copies | None:
 
 
 def _write(file: Path, copies: Copies) -> None:
-    raw = BytesIO()
-    np.savez(raw, **{**vars(copies), "kinds": copies.kinds.astype(str)})
-    write_atomically(file, raw.getvalue())
-    kept = sorted(file.parent.glob("*.npz"), key=lambda path: path.stat().st_mtime)
+    words = np.frombuffer("\n".join(copies.kinds).encode(), np.uint8)
+    write_atomically(file, save({**vars(copies), "kinds": words}))
+    kept = sorted(file.parent.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
     for old in kept[:-_MOST_KEPT]:
         old.unlink(missing_ok=True)

@@ -1,0 +1,12 @@
+"""Text from data, such as a name, as it can be shown."""
+
+__all__ = ["plain"]
+
+
+def plain(text: str) -> str:
+    """No control characters, and no bytes that are no UTF-8: they are spelt out.
+
+    >>> plain("a\\x1b[31mb\\n")
+    'a\\\\x1b[31mb\\\\n'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
