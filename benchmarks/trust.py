@@ -3,7 +3,8 @@
     python benchmarks/trust.py [--only copies,leaks] [--quick]
 
 Each line of the summary is a benchmark of this folder with its bound; its own output is above. fastai's
-part alone takes some 20 minutes; `--quick` takes fewer seeds and pictures. The data are those of ../shared/data.
+part alone takes some 20 minutes; `--quick` takes fewer seeds and pictures. The data are those of
+../shared/data.
 """
 
 import argparse
