@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from tellapart.audit.audit import Audit
 from tellapart.audit.changed_views import ChangedView
 from tellapart.audit.checks import CHECKS
@@ -17,6 +15,7 @@ from tellapart.audit.finding import Finding
 from tellapart.audit.fit_choice import FitChoice, choose_fit, fit_findings
 from tellapart.audit.leaks import estimate_leaks
 from tellapart.audit.learning_curve import learning_curve
+from tellapart.audit.opened import open_subject
 from tellapart.audit.subject import Subject
 from tellapart.audit.transformations import (
     TransformationSafety,
@@ -27,10 +26,9 @@ from tellapart.data.dataset import Dataset
 from tellapart.errors import DatasetError, UsageError
 from tellapart.evaluation.metrics import evaluate
 from tellapart.training.clock import Clock
-from tellapart.training.embed import Embedder, Progress, embed
+from tellapart.training.embed import Embedder, Progress
 from tellapart.training.run import Run
-from tellapart.training.train import TrainOptions, open_dataset, open_embedder
-from tellapart.training.usable import usable_pictures
+from tellapart.training.train import TrainOptions
 
 __all__ = ["check"]
 
@@ -67,22 +65,11 @@ def check(
     for change in changes:
         ChangedView(change)  # refuses what it does not know
     clock = Clock()
-    chosen = run if isinstance(run, Run) or run is None else Run.load(run)
-    options = options or TrainOptions()
-    notes: list[str] = []
-    with clock.stage("scan"):
-        dataset = data if isinstance(data, Dataset) else open_dataset(data, options)
-        dataset = dataset if chosen is None else _divided_as(dataset, chosen, notes)
-    with clock.stage("embed"):
-        embedder = _embedder(chosen, options, workers)
-        features = embed(dataset.root, dataset.paths, embedder, progress=progress)
-    with clock.stage("copies"):
-        usable = usable_pictures(dataset, features, embedder, progress=progress)
-    subject = Subject(
-        usable.dataset, usable.values, embedder.backbone.dimensions["final"], usable.facts,
-        usable.copies, options.seed, embedder.workers,
-    )  # fmt: skip
-    whole = _Whole(subject, embedder, chosen, changes, clock, progress, notes)
+    opened = open_subject(
+        data, run=run, options=options, workers=workers, progress=progress, stage=clock.stage
+    )
+    subject, notes = opened.subject, list(opened.notes)
+    whole = _Whole(subject, opened.embedder, opened.run, changes, clock, progress, notes)
     if reason := whole.untrainable():
         names = tuple(name for name in names if not CHECKS[name].trains)
         notes.append(f"only what needs no classifier was looked for: {reason}")
@@ -170,27 +157,3 @@ def _names(only: Sequence[str] | None) -> tuple[str, ...]:
         if name not in CHECKS:
             raise UsageError(f"check {name!r} is unknown; choose from {', '.join(CHECKS)}")
     return tuple(name for name in CHECKS if name in only)
-
-
-def _divided_as(dataset: Dataset, run: Run, notes: list[str]) -> Dataset:
-    """Where the data is not divided itself: with the splits of the run, as far as it knows the pictures."""
-    known = {row[0]: row[1] for row in run.predictions()}
-    count = sum(path in known for path in dataset.paths)
-    if not count:
-        raise UsageError(
-            f"{run.folder} was trained on none of these pictures; leave --run out, or name its own data"
-        )
-    if count < len(dataset):
-        notes.append(f"{count:,} of {len(dataset):,} pictures are known to {run.folder}")
-    if dataset.is_split:
-        return dataset
-    pairs = zip(dataset.paths, dataset.table["split"], strict=True)
-    split = np.asarray([known.get(path, own) for path, own in pairs], object)
-    return replace(dataset, table=dataset.table.assign(split=split))
-
-
-def _embedder(run: Run | None, options: TrainOptions, workers: int | None) -> Embedder:
-    if run is None:
-        return open_embedder(options, workers)
-    runtime = run.info["options"]["runtime"]
-    return Embedder(run.backbone(), run.preprocess, runtime=runtime, workers=workers)

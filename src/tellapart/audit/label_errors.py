@@ -23,8 +23,8 @@ from tellapart.audit.subject import Subject
 from tellapart.training.logistic import Array, Indices
 
 __all__ = [
-    "LabelQuality", "ambiguous", "ambiguous_pictures", "atypical_pictures",
-    "atypicality", "label_errors", "label_quality",
+    "REFIT", "LabelQuality", "ambiguous", "ambiguous_pictures", "atypical_pictures", "atypicality",
+    "believed_labels", "judge_labels", "label_errors", "label_quality",
 ]  # fmt: skip
 
 SUSPECT: Final = 0.25
@@ -33,8 +33,10 @@ SUSPECT: Final = 0.25
 ATYPICAL: Final = 3.0
 """Distances from here on are reported, in robust standard deviations above the class's median."""
 
+REFIT: Final = (20.0,)
+"""The penalty of the regression that believed labels alone teach."""
+
 _LEAST = 5  # pictures that a class needs for its labels to be judged
-_REFIT = (20.0,)
 _MOST_TOGETHER, _LEAST_BOTH = 1.5, 0.8  # odds of the two likeliest classes; their sum
 
 
@@ -76,15 +78,29 @@ def label_quality(
     class, and v the same difference among the neighbours' votes, the score is
     (tanh(ln(o) / 4) + 2 v + 3) / 6.
     """
+    believed = believed_labels(probabilities, targets)
+    refitted = held_out(
+        components, targets, probabilities.shape[1], folds,
+        sample_weight=believed.astype(np.float32), strengths=REFIT, workers=workers,
+    )  # fmt: skip
+    return judge_labels(refitted, neighbours, targets, folds)
+
+
+def believed_labels(probabilities: Array, targets: Indices) -> NDArray[np.bool_]:
+    """Which labels, (N,), the out-of-fold `probabilities` (N, K) do not deny; of each class two at least."""
     classes = probabilities.shape[1]
-    believed = probabilities.argmax(axis=1) == targets
+    believed: NDArray[np.bool_] = probabilities.argmax(axis=1) == targets
     counts = np.bincount(targets, minlength=classes)
     left = np.bincount(targets[believed], minlength=classes)
-    believed |= (left < np.minimum(counts, 2))[targets]  # no class may go as a whole
-    refitted = held_out(
-        components, targets, classes, folds,
-        sample_weight=believed.astype(np.float32), strengths=_REFIT, workers=workers,
-    )  # fmt: skip
+    return believed | (left < np.minimum(counts, 2))[targets]  # no class may go as a whole
+
+
+def judge_labels(
+    refitted: Array, neighbours: Neighbours, targets: Indices, folds: Indices
+) -> LabelQuality:
+    """Score every label by `refitted` (N, K), out-of-fold probabilities that believed labels alone taught."""
+    classes = refitted.shape[1]
+    counts = np.bincount(targets, minlength=classes)
     votes = neighbours.votes(targets, classes)
     odds = _margin(np.log(np.maximum(refitted, np.float32(1e-12))), targets)
     score = (np.tanh(odds / 4) + 2 * _margin(votes, targets) + 3) / 6

@@ -9,6 +9,7 @@ measured. What it does not know: copies that were given different groups still t
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -19,7 +20,10 @@ from tellapart.data.split import deal
 from tellapart.errors import DatasetError
 from tellapart.training.logistic import Array, Indices, Sketch, softmax, solve
 
-__all__ = ["deal_folds", "held_out", "leading_axes", "out_of_fold", "principal_components"]
+__all__ = [
+    "FoldFits", "deal_folds", "fit_folds", "held_out", "leading_axes", "out_of_fold",
+    "principal_components", "refit_folds",
+]  # fmt: skip
 
 WIDTH: Final = 512
 """Components that are kept; of less than 1,950 pictures more, and of 1,000 or less all."""
@@ -151,6 +155,19 @@ def _products(parts: Sequence[Array], basis: Array, workers: int) -> Iterator[Ar
     return ordered_map(lambda part: part.T @ (part @ basis), parts, workers=workers)
 
 
+@dataclass(frozen=True)
+class FoldFits:
+    """A regression per fold, fitted on the others: `probabilities` float32 (N, K) are of those left out.
+
+    `strengths` (F,) are the penalties, `weights` float32 (F, K, R) and `bias` (F, K) the solutions.
+    """
+
+    probabilities: NDArray[np.float32]
+    strengths: tuple[float, ...]
+    weights: Array
+    bias: Array
+
+
 def held_out(
     components: Array,
     targets: Indices,
@@ -163,37 +180,142 @@ def held_out(
 ) -> NDArray[np.float32]:
     """Probabilities of each picture from a regression on the other folds, float32 (N, K).
 
+    The arguments are those of `fit_folds`.
+    """
+    return fit_folds(
+        components, targets, classes, folds,
+        sample_weight=sample_weight, strengths=strengths, workers=workers,
+    ).probabilities  # fmt: skip
+
+
+def fit_folds(
+    components: Array,
+    targets: Indices,
+    classes: int,
+    folds: Indices,
+    *,
+    sample_weight: Array | None = None,
+    strengths: Sequence[float] = STRENGTHS,
+    workers: int = 2,
+) -> FoldFits:
+    """Cross-validated regressions, each fold's at the strength that did best on the other folds.
+
     `components` float32 (N, R) are those of `principal_components`. `sample_weight` (N,) ≥ 0 says
     how much a picture counts in training, 0 for not at all; it gets its probabilities all the same.
     """
-    from threadpoolctl import threadpool_limits
-
-    n, count = len(targets), int(folds.max()) + 1
-    weight = np.ones(n, np.float32) if sample_weight is None else sample_weight
-    rows, share = _fitted_on(targets, weight)
-    x, own = components[rows], folds[rows]
-    sketch = leading_axes(x)
+    weight = np.ones(len(targets), np.float32) if sample_weight is None else sample_weight
+    count = int(folds.max()) + 1
     problems = [(strength, fold) for strength in strengths for fold in range(count)]
-    numbers = classes * (8 * len(rows) + 24 * x.shape[1])
-    at_once = max(1, min(count, _MOST_NUMBERS // numbers))
-    jobs = [problems[first : first + at_once] for first in range(0, len(problems), at_once)]
-    tried = {strength: np.zeros((n, classes), np.float32) for strength in strengths}
+    rows, share = _fitted_on(targets, weight)
+    problem = _Folds(components, targets, classes, folds, rows, share)
+    answers = problem.solve(problems, None, workers)
+    tried = {
+        strength: _left_out(components, folds, answers, [strength] * count)
+        for strength in strengths
+    }
+    chosen = _chosen_strengths(tried, targets, folds, weight)
+    return _fits(components, folds, answers, chosen)
 
-    def job(some: Sequence[tuple[float, int]]) -> None:
-        inside = np.stack([share * (own != fold) for _, fold in some]).astype(np.float32)
-        penalty = np.asarray([strength / len(rows) for strength, _ in some])
-        scale = np.ones((len(some), x.shape[1]), np.float32)
-        solution = solve(
-            x, targets[rows], classes, inside, scale, penalty, sketch=sketch, tolerance=_TOLERANCE
-        )
-        for (strength, fold), w, bias in zip(some, solution.weights, solution.bias, strict=True):
-            out = folds == fold
-            tried[strength][out] = softmax(components[out] @ w.T + bias)
 
-    with threadpool_limits(1, user_api="blas"):
-        for _ in ordered_map(job, jobs, workers=workers):
-            pass
-    return _score_honestly(tried, targets, folds, weight)
+def refit_folds(
+    fits: FoldFits,
+    components: Array,
+    targets: Indices,
+    folds: Indices,
+    *,
+    sample_weight: Array | None = None,
+    workers: int = 2,
+) -> FoldFits:
+    """The same regressions after labels or weights have changed, at the strengths that they had.
+
+    They begin where `fits` ended, so that after a few changes little is left to do.
+    """
+    weight = np.ones(len(targets), np.float32) if sample_weight is None else sample_weight
+    classes = fits.weights.shape[1]
+    rows, share = _fitted_on(targets, weight)
+    problem = _Folds(components, targets, classes, folds, rows, share)
+    problems = list(zip(fits.strengths, range(len(fits.strengths)), strict=True))
+    answers = problem.solve(problems, (fits.weights, fits.bias), workers)
+    return _fits(components, folds, answers, fits.strengths)
+
+
+Answers = dict[tuple[float, int], tuple[Array, Array]]
+"""Weights (K, R) and bias (K,) by strength and the fold that was left out."""
+
+
+@dataclass(frozen=True)
+class _Folds:
+    """The pictures that regressions are fitted on: `rows` (M,) of them, each counting `share` (M,)."""
+
+    components: Array
+    targets: Indices
+    classes: int
+    folds: Indices
+    rows: Indices
+    share: Array
+
+    def solve(
+        self,
+        problems: Sequence[tuple[float, int]],
+        start: tuple[Array, Array] | None,
+        workers: int,
+    ) -> Answers:
+        """The solution of each problem (strength, fold left out), some of them side by side.
+
+        `start` holds weights (P, K, R) and bias (P, K) to begin from.
+        """
+        from threadpoolctl import threadpool_limits
+
+        whole = len(self.rows) == len(self.components)
+        x = self.components if whole else self.components[self.rows]
+        sketch, own = leading_axes(x), self.folds[self.rows]
+        numbers = self.classes * (8 * len(x) + 24 * x.shape[1])
+        side_by_side = min(int(self.folds.max()) + 1, -(-len(problems) // 2))
+        at_once = max(1, min(side_by_side, _MOST_NUMBERS // numbers))
+        jobs = [
+            slice(first, min(first + at_once, len(problems)))
+            for first in range(0, len(problems), at_once)
+        ]
+
+        def job(part: slice) -> Answers:
+            some = problems[part]
+            inside = np.stack([self.share * (own != fold) for _, fold in some]).astype(np.float32)
+            solution = solve(
+                x, self.targets[self.rows], self.classes, inside,
+                np.ones((len(some), x.shape[1]), np.float32),
+                np.asarray([strength / len(x) for strength, _ in some]), sketch=sketch,
+                start=None if start is None else (start[0][part], start[1][part]),
+                tolerance=_TOLERANCE,
+            )  # fmt: skip
+            return dict(zip(some, zip(solution.weights, solution.bias, strict=True), strict=True))
+
+        with threadpool_limits(1, user_api="blas"):
+            return dict(
+                pair
+                for answer in ordered_map(job, jobs, workers=workers)
+                for pair in answer.items()
+            )
+
+
+def _left_out(
+    components: Array, folds: Indices, answers: Answers, strengths: Sequence[float]
+) -> NDArray[np.float32]:
+    """What each fold's regression, at its strength, says of that fold, (N, K)."""
+    classes = len(next(iter(answers.values()))[1])
+    found = np.zeros((len(folds), classes), np.float32)
+    for fold, strength in enumerate(strengths):
+        out, (weights, bias) = folds == fold, answers[strength, fold]
+        found[out] = softmax(components[out] @ weights.T + bias)
+    return found
+
+
+def _fits(
+    components: Array, folds: Indices, answers: Answers, strengths: Sequence[float]
+) -> FoldFits:
+    solutions = [answers[strength, fold] for fold, strength in enumerate(strengths)]
+    weights, bias = (np.stack(part) for part in zip(*solutions, strict=True))
+    found = _left_out(components, folds, answers, strengths)
+    return FoldFits(found, tuple(strengths), weights, bias)
 
 
 def _fitted_on(targets: Indices, weight: Array) -> tuple[Indices, Array]:
@@ -222,18 +344,16 @@ def leading_axes(components: Array) -> Sketch:
     return Sketch(directions, strengths[:rank].astype(np.float32), rest)
 
 
-def _score_honestly(
+def _chosen_strengths(
     tried: dict[float, NDArray[np.float32]], targets: Indices, folds: Indices, weight: Array
-) -> NDArray[np.float32]:
-    """For each fold the probabilities of the strength that did best on the others."""
+) -> list[float]:
+    """For each fold the strength that did best on the others."""
     rows = np.arange(len(targets))
-    answer = np.empty_like(next(iter(tried.values())))
     losses = {
         strength: -np.log(np.maximum(found[rows, targets].astype(np.float64), 1e-15)) * weight
         for strength, found in tried.items()
     }
-    for fold in range(int(folds.max()) + 1):
-        out = folds == fold
-        best = min(tried, key=lambda strength: (float(losses[strength][~out].sum()), -strength))
-        answer[out] = tried[best][out]
-    return answer
+    return [
+        min(tried, key=lambda strength: (float(losses[strength][folds != fold].sum()), -strength))
+        for fold in range(int(folds.max()) + 1)
+    ]

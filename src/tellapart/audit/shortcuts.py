@@ -20,7 +20,7 @@ from tellapart.evaluation.figures import png
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["draw_where", "shortcut"]
+__all__ = ["draw_where", "find_shortcuts", "shortcut"]
 
 
 def shortcut(subject: Subject) -> list[Finding]:
@@ -31,9 +31,16 @@ def shortcut(subject: Subject) -> list[Finding]:
     class that is odd. `details` hold `kind`, "clue" or "mark", and the numbers: those of `Clue`, or
     of `Mark` with `map`, 48 rows of 48 numbers.
     """
+    return [
+        replace(f, drawing=png(draw_where(subject, f))) if f.details["kind"] == "mark" else f
+        for f in find_shortcuts(subject)
+    ]
+
+
+def find_shortcuts(subject: Subject) -> list[Finding]:
+    """The same findings without drawings."""
     found = [_of_clue(clue) for clue in clue_scores(subject) if clue.is_shortcut]
-    marks = [_of_mark(mark) for mark in marks_of(subject)]
-    found += [replace(f, drawing=png(draw_where(subject, f))) for f in marks]
+    found += [_of_mark(mark) for mark in marks_of(subject)]
     return sorted(found, key=lambda finding: finding.score)
 
 

@@ -25,6 +25,7 @@ from tellapart.finetuning.explanation import FIELDS, Epoch, StageOutcome, explai
 from tellapart.finetuning.schedule import Cycle
 from tellapart.training.probe import Probe
 from tellapart.training.run import Run, claim_folder, read_config, write_info, write_run, writing
+from tellapart.training.run_pictures import run_pictures
 from tellapart.training.train import held_out_metrics, run_tables
 
 __all__ = [
@@ -227,14 +228,7 @@ def read_history(stage: Run) -> list[Epoch]:
 
 def run_dataset(run: Run) -> Dataset:
     """The pictures of a run, with their splits. Raises RunError, or DatasetError where none validate."""
-    root = Path(run.info["dataset"]["root"])
-    if not root.is_dir():
-        raise DatasetError(
-            f"{root}, where the pictures of {run.folder} were, is not there any more"
-        )
-    dataset = Dataset.from_csv(run.folder / "dataset.csv", root=root)
-    if list(dataset.classes) != list(run.classes):
-        raise RunError(f"{run.folder}/dataset.csv does not fit its run. Train again.")
+    dataset = run_pictures(run)
     if not len(dataset.rows_of("valid")):
         raise DatasetError(
             f"{run.folder} has no validation pictures to measure by; train with --valid 0.2 first"
@@ -245,13 +239,11 @@ def run_dataset(run: Run) -> Dataset:
 
 def _check_pictures(run: Run, dataset: Dataset) -> None:
     """Raises DatasetError where a picture is not what the run was trained on."""
-    with (run.folder / "dataset.csv").open(
-        encoding="utf-8", newline="", errors="surrogateescape"
-    ) as file:
-        wanted = {row["path"]: row["sha256"] for row in csv.DictReader(file)}
     found = sha256_of_files(dataset.root, dataset.paths)
     changed = [
-        path for path, sha256 in zip(dataset.paths, found, strict=True) if wanted[path] != sha256
+        path
+        for path, wanted, sha256 in zip(dataset.paths, dataset.table["sha256"], found, strict=True)
+        if wanted != sha256
     ]
     if changed:
         raise DatasetError(

@@ -1,0 +1,33 @@
+"""The pictures of a run, as its dataset.csv names them."""
+
+import csv
+import os
+from pathlib import Path
+
+from tellapart.data.dataset import Dataset
+from tellapart.errors import DatasetError, RunError
+from tellapart.training.run import Run
+
+__all__ = ["run_pictures"]
+
+
+def run_pictures(run: Run) -> Dataset:
+    """Paths, labels, splits, groups and hashes as they were when it was trained; no picture is read.
+
+    Raises DatasetError where the folder of the pictures is gone, RunError for a table that does not
+    fit the run.
+    """
+    root = Path(run.info["dataset"]["root"])
+    if not root.is_dir():
+        raise DatasetError(
+            f"{os.fspath(root)}, where the pictures of {run.folder} were, is not there any more"
+        )
+    file = run.folder / "dataset.csv"
+    try:
+        with file.open(encoding="utf-8", errors="surrogateescape", newline="") as opened:
+            dataset = Dataset.from_rows(root, list(csv.DictReader(opened)))
+    except OSError as error:
+        raise RunError(f"{file}: {error.strerror}. Train again.") from None
+    if dataset.classes != run.classes:
+        raise RunError(f"{file} does not fit its run. Train again.")
+    return dataset
