@@ -19,6 +19,7 @@ from tellapart.model.backbone import Backbone
 from tellapart.model.backbones import cache_folder, open_backbone, open_embedded
 from tellapart.model.efficientnet_lite import build_efficientnet_lite
 from tellapart.model.embedded import BACKBONES, PACKAGES, embedded_weights, weights_path
+from tellapart.model.maps import open_maps
 from tellapart.model.runtime import Session, open_session
 
 LITE0, LITE2 = "tf_efficientnet_lite0", "tf_efficientnet_lite2"
@@ -36,8 +37,8 @@ def synthetic() -> Image.Image:
 def whole_session(name: str) -> Session:
     """The network with its classifier and its maps."""
     depth = PACKAGES[name].depth
-    graph = build_efficientnet_lite(embedded_weights(name), depth, classifier=True, maps=True)
-    return open_session(graph.SerializeToString(), workers=1)
+    graph = build_efficientnet_lite(embedded_weights(name), depth, classifier=True)
+    return open_session(open_maps(graph.SerializeToString()).graph, workers=1)
 
 
 def features_of(backbone: Backbone) -> NDArray[np.float32]:

@@ -74,15 +74,12 @@ def test_another_preprocessing_is_another_space(embedder):
 
 def test_mean_and_deviation_of_the_stages_are_what_they_say(embedder):
     """Against NumPy over the feature maps of the same graph."""
-    from tellapart.model.efficientnet_lite import build_efficientnet_lite
-    from tellapart.model.embedded import PACKAGES, embedded_weights
+    from tellapart.model.maps import open_maps
     from tellapart.model.runtime import open_session
 
-    name = "tf_efficientnet_lite0"
-    graph = build_efficientnet_lite(embedded_weights(name), PACKAGES[name].depth, maps=True)
     image = Image.radial_gradient("L").convert("RGB").resize((260, 230))
     pixels = embedder.backbone.info.preprocess.apply(image)
-    out = open_session(graph.SerializeToString()).run(pixels)
+    out = open_session(open_maps(embedder.backbone.graph).graph).run(pixels)
     maps = [out["map_final"]] + [out[f"map_stage{i}"] for i in range(7)]
     means = [m.mean(axis=(2, 3)) for m in maps]
     deviations = [m.std(axis=(2, 3)) for m in maps[1:]]

@@ -7,16 +7,22 @@ import copy
 import hashlib
 import io
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from tellapart.errors import ModelError
+from tellapart.finetuning.final_rule import final_rule
 from tellapart.finetuning.network import FeatureNetwork, load_network
 from tellapart.model.backbone import Backbone, BackboneInfo
 from tellapart.model.backbones import keep_conversion
+from tellapart.model.maps import FinalRule, name_maps
 from tellapart.model.runtime import open_session
 
 __all__ = ["MOST_ERROR", "as_backbone", "convert"]
@@ -90,10 +96,24 @@ def _checked(network: FeatureNetwork, info: BackboneInfo) -> bytes:
     return graph
 
 
+class _WithMaps(nn.Module):
+    """The network with its maps beside its features, so that the exporter names them."""
+
+    def __init__(self, network: FeatureNetwork) -> None:
+        super().__init__()
+        self.model, self.network = network.model, network
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        last, stages = self.network.maps(pixels)
+        return self.network.features_of(last, stages), last, *stages
+
+
 def _exported(network: FeatureNetwork, info: BackboneInfo) -> bytes:
     """The serialised graph; the count of pictures is free, and the size where `any_size` says so."""
     size = info.preprocess.size
     free = {0: "B", 2: "H", 3: "W"} if info.any_size else {0: "B"}
+    count = sum(name.endswith("_mean") for name, _ in network.layout)
+    names = ["final", *(f"stage{i}" for i in range(count))]
     file = io.BytesIO()
     try:
         with warnings.catch_warnings(), torch.inference_mode():
@@ -101,16 +121,35 @@ def _exported(network: FeatureNetwork, info: BackboneInfo) -> bytes:
             for kind in (DeprecationWarning, UserWarning, torch.jit.TracerWarning):
                 warnings.simplefilter("ignore", kind)
             torch.onnx.export(
-                network,
+                _WithMaps(network).eval(),
                 (torch.randn(2, 3, size, size),),
                 file,
                 dynamo=False,
                 opset_version=_OPSET,
                 input_names=["pixels"],
-                output_names=["features"],
+                output_names=["features", *(f"of_{name}" for name in names)],
                 dynamic_axes={"pixels": free, "features": {0: "B"}},
             )
     except Exception as error:  # the exporter has many kinds
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(f"{info.name} cannot be exported: {lines[0]}") from error
-    return file.getvalue()
+    return _with_named_maps(onnx.load_from_string(file.getvalue()), names, *final_rule(network))
+
+
+def _with_named_maps(
+    model: onnx.ModelProto,
+    names: Sequence[str],
+    rule: FinalRule,
+    norm: Sequence[NDArray[np.float32]],
+) -> bytes:
+    """The maps are named in the graph, and are no outputs of it."""
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    values = {}
+    for name in names:
+        values[name] = f"of_{name}"
+        while (node := made_by[values[name]]).op_type == "Identity":
+            values[name] = node.input[0]
+            model.graph.node.remove(node)
+    del model.graph.output[1:]
+    name_maps(model, values, rule, norm)
+    return model.SerializeToString(deterministic=True)

@@ -40,9 +40,14 @@ __all__ = [
 ]
 
 _SOURCE = Path(__file__).parents[1]
-_EMBEDDED_BUILDER = (_SOURCE / "model" / "efficientnet_lite.py",)
-_CONVERTER = tuple(
-    _SOURCE / "finetuning" / name for name in ("network.py", "weight_files.py", "convert.py")
+_MAPS = _SOURCE / "model" / "maps.py"
+_EMBEDDED_BUILDER = (_SOURCE / "model" / "efficientnet_lite.py", _MAPS)
+_CONVERTER = (
+    *(
+        _SOURCE / "finetuning" / name
+        for name in ("network.py", "weight_files.py", "final_rule.py", "convert.py")
+    ),
+    _MAPS,
 )
 _CONVERTING = {"torch", "torchvision", "timm"}
 

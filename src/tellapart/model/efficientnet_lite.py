@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from tellapart.model.maps import FinalRule, name_maps
+
 __all__ = ["STAGES", "build_efficientnet_lite", "feature_layout"]
 
 Tensors = dict[str, NDArray[Any]]
@@ -76,12 +78,12 @@ def _last_of_stages(depth: float) -> list[Block]:
 
 
 def build_efficientnet_lite(
-    tensors: Tensors, depth: float, *, classifier: bool = False, maps: bool = False
+    tensors: Tensors, depth: float, *, classifier: bool = False
 ) -> ModelProto:
     """The graph: `pixels` float32 (B, 3, H, W) → `features` float32 (B, D).
 
-    With `classifier`, also `logits` (B, 1000) over the ImageNet classes; with `maps`, also the map
-    before each pooling, `map_final` (B, C, h, w) and `map_stage0` … `map_stage6`.
+    With `classifier`, also `logits` (B, 1000) over the ImageNet classes. The maps before each pooling,
+    of the final vector and of the stages 0 to 6, are named in it (`model/maps.py`).
     """
     graph = _Graph(tensors)
     x = graph.conv("pixels", "_conv_stem", "_bn0", stride=2, relu=True)
@@ -106,12 +108,9 @@ def build_efficientnet_lite(
         flat = graph.add("Flatten", [final], "final")
         graph.add("Gemm", [flat, "_fc.weight", "_fc.bias"], "logits", transB=1)
         outputs.append(("logits", ("B", tensors["_fc.weight"].shape[0])))
-    for name, x in [("final", head)] * maps + [
-        (f"stage{i}", x) for i, x in enumerate(stages)
-    ] * maps:
-        graph.add("Identity", [x], f"map_{name}")
-        outputs.append((f"map_{name}", ("B", "C_" + name, "h_" + name, "w_" + name)))
-    return graph.model(outputs)
+    model = graph.model(outputs)
+    name_maps(model, {"final": head} | {f"stage{i}": x for i, x in enumerate(stages)}, FinalRule())
+    return model
 
 
 class _Graph:

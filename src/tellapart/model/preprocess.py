@@ -68,7 +68,11 @@ class PreprocessSpec:
 
     def apply(self, image: Image.Image) -> NDArray[np.float32]:
         """The network's input, float32 (1, 3, size, size), of an RGB image of any size."""
-        pixels = np.asarray(self.resize(image), np.float32).transpose(2, 0, 1)
+        return self.normalise(self.resize(image))
+
+    def normalise(self, square: Image.Image) -> NDArray[np.float32]:
+        """The network's input of a square that `resize` gave."""
+        pixels = np.asarray(square, np.float32).transpose(2, 0, 1)
         mean = np.float32(255) * np.asarray(self.mean, np.float32)
         std = np.float32(255) * np.asarray(self.std, np.float32)
         values = np.subtract(pixels, mean[:, None, None], order="C")

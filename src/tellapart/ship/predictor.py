@@ -15,7 +15,9 @@ from tellapart.errors import ImageError, RunError, UsageError
 from tellapart.training.embed import Embedder
 from tellapart.training.run import Run
 
-__all__ = ["SURE_FROM", "Prediction", "Predictor", "Rule", "load"]
+__all__ = [
+    "SURE_FROM", "Prediction", "Predictor", "Rule", "content_of", "load", "name_of",
+]  # fmt: skip
 
 SURE_FROM = 0.7
 """Below this probability an answer is `not_sure`, where no threshold could be fitted."""
@@ -175,9 +177,9 @@ class Predictor:
 
         A picture that cannot be used gives a prediction with its `error` set.
         """
-        shown = name if name is not None else _name(source)
+        shown = name if name is not None else name_of(source)
         try:
-            features = self._embedder.vector(_content(source), shown)
+            features = self._embedder.vector(content_of(source), shown)
         except ImageError as error:
             text = error.reason + (f" ({error.detail})" if error.detail else "")
             return Prediction(shown, self.classes, np.zeros(len(self.classes), np.float32), text)
@@ -229,11 +231,13 @@ def _rule(run: Run, target_error: float | None) -> Rule:
     return replace(rule, strange_from=trust.novelty.threshold, kept=trust.novelty.kept)
 
 
-def _name(source: Any) -> str:
+def name_of(source: Any) -> str:
+    """What a source is called in messages: its path, or what kind of thing it is."""
     return str(source) if isinstance(source, (str, Path)) else type(source).__name__
 
 
-def _content(source: Any) -> bytes | Image.Image:
+def content_of(source: Any) -> bytes | Image.Image:
+    """The bytes of a path or the like, or a Pillow image of an array uint8 (H, W, 3). Raises ImageError."""
     if isinstance(source, (str, Path)):
         return read_bytes(Path(source))
     if isinstance(source, bytes | bytearray | memoryview):

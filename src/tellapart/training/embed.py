@@ -145,10 +145,18 @@ class Embedder:
 
     def network_output(self, content: bytes | Image.Image, name: str) -> NDArray[np.float32]:
         """The same before it is rounded for the cache."""
+        image = self.picture(content, name)
+        return self._features_of(image, content if isinstance(content, bytes) else image.tobytes())
+
+    def picture(self, content: bytes | Image.Image, name: str) -> Image.Image:
+        """The upright RGB picture that is looked at, before preprocessing. Raises ImageError."""
         if isinstance(content, Image.Image):
-            image = upright_rgb(content, name)
-            return self._features_of(image, image.tobytes())
-        return self._features_of(self._decoded(content, name).pixels, content)
+            return upright_rgb(content, name)
+        return self._decoded(content, name).pixels
+
+    def outputs(self, pixels: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """All that the graph gives for a preprocessed picture (1, 3, S, S), by name."""
+        return self._session.run(pixels)
 
     def vector_and_facts(
         self, content: bytes, name: str, *, known: bool = False
@@ -171,7 +179,7 @@ class Embedder:
         else:
             own = hashlib.sha256(content).hexdigest()
             pixels = self._view.pixels(image, self.preprocess, own)
-        return self._session.run(pixels)["features"][0]
+        return self.outputs(pixels)["features"][0]
 
 
 def _kept(vector: NDArray[np.float32], name: str) -> NDArray[np.float32]:

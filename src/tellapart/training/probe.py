@@ -58,6 +58,20 @@ class Probe:
             x = np.maximum(x @ self.hidden_weights + self.hidden_bias, 0)
         return x @ self.weights + self.bias
 
+    def linear_at(self, features: Array) -> tuple[Array, Array]:
+        """Weights (D, K) and bias (K,) with logits = (features − mean) · weights + bias.
+
+        `features` is one picture's vector (at least D,). With a hidden layer they hold where the same of
+        its units are active, so for this picture exactly.
+        """
+        if self.hidden_weights is None or self.hidden_bias is None:
+            return self.weights / self.std[:, None], self.bias
+        x = (features[: len(self.mean)] - self.mean) / self.std
+        active = (x @ self.hidden_weights + self.hidden_bias) > 0
+        inner = self.hidden_weights[:, active]
+        weights, hidden_bias = self.weights[active], self.hidden_bias[active]
+        return inner @ weights / self.std[:, None], self.bias + hidden_bias @ weights
+
     def probabilities(self, features: Array) -> Array:
         """(N, K), rows summing to 1, for features (N, at least D)."""
         return softmax(self.logits(features))
