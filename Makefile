@@ -1,4 +1,5 @@
 # Every target makes what it needs; a second call installs nothing again.
+#   make browser  the tests in a real browser (Chromium)
 #   make demo     install without torch, draw pictures, train, predict
 #   make test     the test suite        make slow    the tests that take minutes
 #   make lint types docs                make bench   the benchmarks (needs peers)
@@ -10,7 +11,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 # Processes that share the tests.
 JOBS ?= 2
 
-.PHONY: demo test slow lint format types docs bench peers clean
+.PHONY: demo test slow browser lint format types docs bench peers clean
 
 demo: $(VENV)/.train
 	$(VENV)/bin/tellapart demo
@@ -20,6 +21,10 @@ test: $(VENV)/.train $(VENV)/.tests
 
 slow: $(VENV)/.train $(VENV)/.tests
 	$(VENV)/bin/python -m pytest -m slow
+
+# Debian's Chromium, or the one that TELLAPART_CHROMIUM names.
+browser: $(VENV)/.train $(VENV)/.tests $(VENV)/.browser
+	$(VENV)/bin/python -m pytest -m browser tests/browser
 
 lint: $(VENV)/.lint
 	$(VENV)/bin/ruff check .
@@ -68,7 +73,7 @@ $(VENV)/.finetune: pyproject.toml | $(VENV)/.train
 	$(PIP) --editable '.[finetune]'
 	touch $@
 
-$(VENV)/.tests $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.tests $(VENV)/.browser $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
 	$(PIP) --group $*
 	touch $@
 

@@ -44,7 +44,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["TELLAPART_CACHE"] = str(Path(scratch) / "cache")
         if given.simulated:
-            times = [simulated(count, Path(scratch)) for count in given.simulated]
+            roots = [simulate(count, Path(scratch)) for count in given.simulated]
+            times = [checked(root, f"{root.name} pictures") for root in roots]
             finish("ratio", times[-1] / times[0], at_most=given.at_most)
         else:
             finish("share", real(given, Path(scratch)), at_most=given.at_most)
@@ -78,7 +79,8 @@ def stages(audit: Audit) -> str:
     return ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in audit.seconds.items())
 
 
-def simulated(count: int, scratch: Path) -> float:
+def simulate(count: int, scratch: Path) -> Path:
+    """A folder of little files in the classes of art_style, whose features and facts the cache has."""
     root = scratch / f"{count}"
     dataset = Dataset.from_folder(ART)
     embedder = Embedder(open_backbone("tf_efficientnet_lite0"))
@@ -103,7 +105,7 @@ def simulated(count: int, scratch: Path) -> float:
                 cells = rng.integers(0, 256, (12, 12, 3)).repeat(4, axis=0).repeat(4, axis=1)
                 facts[name]["thumbnail"] = cells
             cache.put(vectors, facts)
-    return checked(root, f"{count:,} pictures")
+    return root
 
 
 if __name__ == "__main__":

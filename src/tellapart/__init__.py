@@ -28,11 +28,14 @@ _PLACES = {
     "Predictor": "tellapart.ship.predictor",
     "PreprocessSpec": "tellapart.model.preprocess",
     "Receipt": "tellapart.data.receipt",
+    "Review": "tellapart.review.review",
     "Run": "tellapart.training.run",
     "TellapartError": "tellapart.errors",
     "TrainOptions": "tellapart.training.train",
     "Transforms": "tellapart.finetuning.augment",
+    "apply_decisions": "tellapart.review.cleaned",
     "check": "tellapart.audit.check",
+    "clean": "tellapart.review.server",
     "compare": "tellapart.training.compare",
     "draw_gallery": "tellapart.data.gallery",
     "evaluate": "tellapart.evaluation.metrics",
@@ -63,11 +66,14 @@ __all__ = [
     "Predictor",
     "PreprocessSpec",
     "Receipt",
+    "Review",
     "Run",
     "TellapartError",
     "TrainOptions",
     "Transforms",
+    "apply_decisions",
     "check",
+    "clean",
     "compare",
     "draw_gallery",
     "evaluate",
@@ -105,6 +111,9 @@ if TYPE_CHECKING:
     from tellapart.model.embedded import BACKBONES
     from tellapart.model.preprocess import PreprocessSpec
     from tellapart.ship.predictor import Prediction, Predictor, load
+    from tellapart.review.cleaned import apply_decisions
+    from tellapart.review.review import Review
+    from tellapart.review.server import clean
     from tellapart.training.compare import compare
     from tellapart.training.run import Run
     from tellapart.training.train import TrainOptions, open_dataset, train

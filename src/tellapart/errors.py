@@ -81,14 +81,18 @@ class RunError(TellapartError):
 
 _EXTRAS = {
     "aiohttp": "train",
+    "fastapi": "train",
     "jinja2": "train",
     "yarl": "train",
     "matplotlib": "train",
     "pandas": "train",
+    "pydantic": "train",
     "onnx": "train",
     "safetensors": "train",
     "sklearn": "train",
+    "starlette": "train",
     "threadpoolctl": "train",
+    "uvicorn": "train",
     "timm": "finetune",
     "torch": "finetune",
     "torchvision": "finetune",

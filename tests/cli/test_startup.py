@@ -20,6 +20,8 @@ HEAVY = {
     "openvino",
     "aiohttp",
     "timm",
+    "fastapi",
+    "matplotlib",
 }
 
 
@@ -110,6 +112,7 @@ def test_every_command_shows_examples():
         "train",
         "backbones",
         "check",
+        "clean",
         "lr-find",
         "finetune",
         "predict",

@@ -9,6 +9,7 @@ import typer
 
 from tellapart.cli.backbones import backbones
 from tellapart.cli.check import check
+from tellapart.cli.clean import clean
 from tellapart.cli.demo import demo
 from tellapart.cli.finetune import finetune
 from tellapart.cli.gallery import gallery
@@ -37,6 +38,7 @@ app.command(short_help="Check the pictures of a folder.")(verify)
 app.command(short_help="Is this data good enough? Find what is wrong with it.")(check)
 app.command(short_help="Train a classifier and measure it.")(train)
 app.command(short_help="List the networks to train on.")(backbones)
+app.command(short_help="Look through the pictures and mend their labels.")(clean)
 app.command("lr-find", short_help="Find a learning rate for finetune.")(lr_find)
 app.command(short_help="Unfreeze a run's network and train it on.")(finetune)
 app.command(short_help="Tell what new pictures show.")(predict)
