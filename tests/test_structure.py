@@ -10,7 +10,7 @@ import tellapart
 from tellapart.errors import MissingExtra
 
 SOURCE = Path(tellapart.__file__).parent
-FLOORS = "errors data model evaluation training audit ship report review finetuning cli".split()
+FLOORS = "errors data model evaluation training audit ship reporting review finetuning cli".split()
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 

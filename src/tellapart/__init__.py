@@ -18,9 +18,11 @@ _PLACES = {
     "BackboneEntry": "tellapart.model.catalogue",
     "CHECKS": "tellapart.audit.checks",
     "Dataset": "tellapart.data.dataset",
+    "Explainer": "tellapart.reporting.heat_maps",
     "Finding": "tellapart.audit.finding",
     "FinetuneOptions": "tellapart.finetuning.finetune_options",
     "Gathered": "tellapart.data.gather.gather",
+    "Interpretation": "tellapart.reporting.interpretation",
     "Learner": "tellapart.finetuning.learner",
     "Metrics": "tellapart.evaluation.metrics",
     "OneCycle": "tellapart.finetuning.one_cycle",
@@ -28,6 +30,7 @@ _PLACES = {
     "Predictor": "tellapart.ship.predictor",
     "PreprocessSpec": "tellapart.model.preprocess",
     "Receipt": "tellapart.data.receipt",
+    "Report": "tellapart.reporting.report",
     "Review": "tellapart.review.review",
     "Run": "tellapart.training.run",
     "TellapartError": "tellapart.errors",
@@ -46,6 +49,9 @@ _PLACES = {
     "lr_find": "tellapart.finetuning.lr_find",
     "open_dataset": "tellapart.training.train",
     "open_image": "tellapart.data.images",
+    "plot_counts": "tellapart.reporting.counts_plot",
+    "report": "tellapart.reporting.report",
+    "show": "tellapart.reporting.sheet",
     "train": "tellapart.training.train",
     "verify": "tellapart.data.gather.verify",
 }
@@ -56,9 +62,11 @@ __all__ = [
     "Audit",
     "BackboneEntry",
     "Dataset",
+    "Explainer",
     "Finding",
     "FinetuneOptions",
     "Gathered",
+    "Interpretation",
     "Learner",
     "Metrics",
     "OneCycle",
@@ -66,6 +74,7 @@ __all__ = [
     "Predictor",
     "PreprocessSpec",
     "Receipt",
+    "Report",
     "Review",
     "Run",
     "TellapartError",
@@ -84,6 +93,9 @@ __all__ = [
     "lr_find",
     "open_dataset",
     "open_image",
+    "plot_counts",
+    "report",
+    "show",
     "train",
     "verify",
 ]
@@ -110,10 +122,15 @@ if TYPE_CHECKING:
     from tellapart.model.catalogue import BackboneEntry, list_backbones
     from tellapart.model.embedded import BACKBONES
     from tellapart.model.preprocess import PreprocessSpec
-    from tellapart.ship.predictor import Prediction, Predictor, load
+    from tellapart.reporting.counts_plot import plot_counts
+    from tellapart.reporting.heat_maps import Explainer
+    from tellapart.reporting.interpretation import Interpretation
+    from tellapart.reporting.report import Report, report
+    from tellapart.reporting.sheet import show
     from tellapart.review.cleaned import apply_decisions
     from tellapart.review.review import Review
     from tellapart.review.server import clean
+    from tellapart.ship.predictor import Prediction, Predictor, load
     from tellapart.training.compare import compare
     from tellapart.training.run import Run
     from tellapart.training.train import TrainOptions, open_dataset, train

@@ -113,6 +113,8 @@ def test_every_command_shows_examples():
         "backbones",
         "check",
         "clean",
+        "report",
+        "show",
         "lr-find",
         "finetune",
         "predict",

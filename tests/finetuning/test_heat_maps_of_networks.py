@@ -14,7 +14,7 @@ from tellapart.finetuning.convert import as_backbone  # noqa: E402
 from tellapart.finetuning.network import load_network  # noqa: E402
 from tellapart.model.maps import open_maps  # noqa: E402
 from tellapart.model.runtime import open_session  # noqa: E402
-from tellapart.report.heat_maps import Explainer  # noqa: E402
+from tellapart.reporting.heat_maps import Explainer  # noqa: E402
 from tellapart.training.probe import Probe  # noqa: E402
 
 torch.set_num_threads(1)

@@ -17,6 +17,8 @@ from tellapart.cli.gather import gather
 from tellapart.cli.lr_find import lr_find
 from tellapart.cli.messages import problem, say
 from tellapart.cli.predict import predict
+from tellapart.cli.report import report
+from tellapart.cli.show import show
 from tellapart.cli.train import train
 from tellapart.cli.verify import verify
 from tellapart.errors import MissingExtra, TellapartError, UsageError
@@ -36,8 +38,10 @@ app.command(short_help="The main job in a minute, on drawn pictures.")(demo)
 app.command(short_help="Download pictures from lists of links.")(gather)
 app.command(short_help="Check the pictures of a folder.")(verify)
 app.command(short_help="Is this data good enough? Find what is wrong with it.")(check)
+app.command(short_help="Look at the pictures: a sheet of every class.")(show)
 app.command(short_help="Train a classifier and measure it.")(train)
 app.command(short_help="List the networks to train on.")(backbones)
+app.command(short_help="One page that says what a run is worth.")(report)
 app.command(short_help="Look through the pictures and mend their labels.")(clean)
 app.command("lr-find", short_help="Find a learning rate for finetune.")(lr_find)
 app.command(short_help="Unfreeze a run's network and train it on.")(finetune)

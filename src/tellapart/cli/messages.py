@@ -26,6 +26,7 @@ _STAGES = {
     "lr_find": "Sweeping",
     "copies": "Comparing",
     "check": "Checking",
+    "explain": "Explaining",
 }
 
 

@@ -231,6 +231,17 @@ class Dataset:
         """Look for what is wrong with these pictures: `tellapart.check(self, **options)`."""
         return import_module("tellapart").check(self, **options)  # by the public surface alone
 
+    def show_batch(self, rows: int = 3, columns: int | None = None, **options: Any) -> Any:
+        """Pictures of every class as the network sees them, as a figure: `tellapart.show(self, …)`.
+
+        With `transforms=tellapart.Transforms()` each row shows one picture as training would change it.
+        """
+        return import_module("tellapart").show(self, rows, columns, **options).plot()
+
+    def plot_counts(self) -> Any:
+        """How many pictures each class has, by split, as a figure."""
+        return import_module("tellapart").plot_counts(self)
+
     def with_split(self, valid: float, *, seed: int = 0) -> "Dataset":
         """Divided into train and valid, stratified, copies on one side; decided rows stay, and their
         copies join them.

@@ -234,7 +234,7 @@ def write_run(
     arrays = {name: np.ascontiguousarray(array) for name, array in probe.arrays.items()}
     try:
         (folder / "run.json").unlink(missing_ok=True)  # from here on the folder is unfinished
-        for name in ("history.csv", "trust.safetensors"):  # not every run has one
+        for name in ("history.csv", "trust.safetensors", "report.html"):  # not every run has one
             (folder / name).unlink(missing_ok=True)
         for name, (header, rows) in tables.items():
             _write_csv(folder / name, header, rows)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tellapart import TrainOptions, draw_gallery, load, train
 from tellapart.errors import ImageError, UsageError
-from tellapart.report.heat_maps import Explainer
+from tellapart.reporting.heat_maps import Explainer
 
 
 @pytest.fixture(scope="module")

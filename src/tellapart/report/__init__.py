@@ -1,1 +1,0 @@
-"""Pictures and pages that say what a run has learned: interpretation, sheets of pictures, the report."""
