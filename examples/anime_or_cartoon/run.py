@@ -11,14 +11,12 @@ Without FOLDER the pictures are two kinds of the gallery, which is drawn first.
 
 # %%
 import argparse
-import csv
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from urllib.parse import quote
 
-import numpy as np
 import pandas as pd
 
 import tellapart
@@ -95,6 +93,8 @@ print(f"{len(receipt.stored)} pictures are good, {len(receipt.lost)} are not.")
 # %%
 data = dataset.with_split(0.2, seed=2)
 print(data.counts())
+figure = data.show_batch(rows=3)
+figure.savefig(args.out / "pictures.png")
 
 # %% [markdown]
 # ## 3. Train
@@ -111,53 +111,50 @@ print(learn.validate().sentence())
 # ## 4. Look at the mistakes
 
 # %%
-classes = list(learn.run.classes)
-print(pd.DataFrame(learn.validate().matrix, index=classes, columns=classes).rename_axis("actual"))
+interp = tellapart.Interpretation.from_learner(learn, split="valid")
+classes = list(interp.classes)
+print(pd.DataFrame(interp.confusion_matrix(), index=classes, columns=classes).rename_axis("actual"))
 
 # %% [markdown]
 # The validation pictures with the highest loss. The loss is −ln of the probability that the right
-# kind got. Files are named after their content, so the links are shown.
+# kind got. Files are named after their content, so the links are shown. Orange is what speaks for the
+# predicted kind, blue what speaks against it.
 
 # %%
 links = dict(zip(data.paths, data.table["source_url"], strict=True))
-rows = [row for row in learn.stage.predictions() if row[1] == "valid"]
-probabilities, targets = learn.get_preds()
-losses = -np.log(np.maximum(probabilities[np.arange(len(targets)), targets], 1e-8))
-for i in np.argsort(-losses)[:6]:
-    path, _, label, predicted, *_ = rows[i]
-    print(f"loss {losses[i]:.3f}  {links[path]}  labelled {label}, predicted {predicted}")
+for loss, row in zip(*interp.top_losses(6), strict=True):
+    label, predicted = classes[interp.targets[row]], classes[interp.predicted[row]]
+    print(f"loss {loss:.3f}  {links[interp.paths[row]]}  labelled {label}, predicted {predicted}")
+figure = interp.plot_top_losses(9, heatmap=True)
+figure.savefig(args.out / "top_losses.png")
 
 # %% [markdown]
 # ## 5. Clean
 #
-# A picture is suspected where its label gets a probability below 0.1 from a model that has not seen it.
-# Suspects of the training part are left out of `cleaned.csv`. Those of the validation part stay:
-# a test without its hard questions would flatter. No file is touched, and you may edit the CSV.
+# `tellapart clean` opens a page on which you look through the suspects; here a script decides for you, and
+# removes the training pictures whose label looks wrong to a model that has not seen them. Those of the
+# validation part stay: a test without its hard questions would flatter. No file is touched: the decisions
+# go to a journal, and `apply_decisions` writes them into `cleaned.csv`.
 
 # %%
-suspects = [row for row in learn.run.predictions() if float(row[4 + classes.index(row[2])]) < 0.1]
-for path, split, label, predicted, *_ in suspects:
-    print(f"suspected, {split}: {links[path]}  labelled {label}, predicted {predicted}")
-suspected = {path for path, *_ in suspects}
-
-with (args.out / "cleaned.csv").open("w", newline="") as file:
-    writer = csv.writer(file)
-    writer.writerow(["name", "label", "split"])
-    for path, label, split in zip(data.paths, data.labels, data.table["split"], strict=True):
-        if split != "train" or path not in suspected:
-            writer.writerow([path, label, split])
+with tellapart.Review.open(learn.run) as review:
+    first = [row for (row,) in review.queue("label_errors")["items"]]
+    suspects = [review.details(row, "label_errors") for row in first[:20]]
+    for suspect in suspects:
+        link = links[review.subject.paths[suspect["id"]]]
+        print(f"suspected, {suspect['split']}: {link}  {suspect['why']}")
+    removed = [{"id": s["id"], "action": "remove"} for s in suspects if s["split"] == "train"]
+    if removed:
+        review.decide(removed, who="a script", queue="label_errors")
+table = tellapart.apply_decisions(learn.run, args.out / "cleaned.csv")
+print(table.sentence())
 
 # %% [markdown]
 # Train again from the CSV, and compare on the same validation pictures. Nobody has looked at the suspects
 # here, so the steps below go on with all pictures.
 
-
 # %%
-
-cleaned = tellapart.Learner(
-    tellapart.Dataset.from_csv(args.out / "cleaned.csv", root=pictures),
-    out=args.out / "run-cleaned", overwrite=True,
-)  # fmt: skip
+cleaned = tellapart.Learner(table.file, out=args.out / "run-cleaned", overwrite=True)
 cleaned.fit_one_cycle(args.epochs)
 print(f"Cleaned: {cleaned.validate().sentence()}")
 print(f"All to cleaned: {tellapart.compare(learn.stage, cleaned.stage).sentence()}")

@@ -120,6 +120,19 @@ for name in stage_3.metrics:
 print(f"From stage-1 to stage-3: {tellapart.compare(stage_1, stage_3).sentence()}")
 
 # %% [markdown]
+# One page holds all of it, with what it confuses and what it looked at: a page to send to a colleague.
+
+# %%
+report = tellapart.report(stage_3, args.out / "report.html")
+print(report.verdict.headline)
+
+# %%
+interp = tellapart.Interpretation.from_learner(learn)
+print(interp.most_confused()[:5])
+figure = interp.plot_confusion_matrix()
+figure.savefig(args.out / "confusion.png")
+
+# %% [markdown]
 # ## New pictures
 #
 # An answer whose probability is below 0.7 is `not_sure`. How often are such answers wrong?

@@ -53,11 +53,18 @@ PROMISED = {
 WRITTEN = {
     "anime_or_cartoon": [
         "cleaned.csv",
+        "pictures.png",
+        "top_losses.png",
         "lr_find.png",
         "model/network.onnx",
         "pictures/receipt.csv",
     ],
-    "art_type": ["lr_find-1.png", "lr_find-2.png", "run/stages/stage-3/network.onnx"],
+    "art_type": [
+        "lr_find-1.png",
+        "lr_find-2.png",
+        "report.html",
+        "run/stages/stage-3/network.onnx",
+    ],
 }
 
 EXECUTE = """

@@ -7,12 +7,12 @@ from tellapart.errors import UsageError
 from tellapart.training.run import Run
 
 
-def run_with(folder, answers):
+def run_with(folder, answers, root="/pictures"):
     """A run folder of which only the predictions matter: `answers` are (path, split, actual, predicted)."""
     folder.mkdir()
     rows = ["path,split,label,predicted,a,b", *(",".join((*row, "0.5", "0.5")) for row in answers)]
     (folder / "predictions.csv").write_text("\n".join(rows) + "\n")
-    return Run(folder, {"classes": ["a", "b"]})
+    return Run(folder, {"classes": ["a", "b"], "dataset": {"root": root}})
 
 
 @pytest.fixture
@@ -47,3 +47,14 @@ def test_without_a_split_all_that_both_have_predicted_counts(runs):
 def test_runs_without_a_common_picture_cannot_be_compared(runs):
     with pytest.raises(UsageError, match="no picture in common"):
         compare(*runs, "train")
+
+
+def test_the_same_files_by_other_paths_are_the_same_pictures(tmp_path):
+    """As after cleaning, when the table lies above the pictures."""
+    before = run_with(tmp_path / "one", [("cat/1.png", "valid", "a", "b")], "/data/pictures")
+    after = run_with(tmp_path / "two", [("pictures/cat/1.png", "valid", "a", "a")], "/data")
+    moved = run_with(tmp_path / "three", [("cat/1.png", "valid", "a", "a")], "/elsewhere")
+    assert (compare(before, after).n, compare(before, after).won) == (1, 1)
+    assert compare(before, moved).n == 1
+    with pytest.raises(UsageError, match="no picture in common"):
+        compare(after, moved)

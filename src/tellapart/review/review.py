@@ -4,6 +4,7 @@ Decisions go to the journal first and count when they are there. Rankings are ma
 (`retrainer.py`); until one is there, the last one stands.
 """
 
+import secrets
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,7 +47,7 @@ class Review:
 
     >>> with Review.open("photos") as review:                               # doctest: +SKIP
     ...     worst = review.queue("label_errors")["items"][0]
-    ...     review.decide([{"id": worst[0], "action": "remove"}], "ann", "batch-0001", "label_errors")
+    ...     review.decide([{"id": worst[0], "action": "remove"}], who="ann", queue="label_errors")
     """
 
     def __init__(
@@ -118,11 +119,16 @@ class Review:
         self.close()
 
     def decide(
-        self, decisions: Sequence[dict[str, Any]], who: str, key: str, queue: str = "random"
+        self,
+        decisions: Sequence[dict[str, Any]],
+        who: str,
+        key: str | None = None,
+        queue: str = "random",
     ) -> int:
         """Keep decisions, each `{"id": 5, "action": "relabel", "label": 1}`; the newest entry then.
 
-        They are on the disk when this returns. The same `key` again changes nothing.
+        They are on the disk when this returns. The same `key` again changes nothing; without one
+        they are new.
         """
         self._check_queue(queue)
         if not 1 <= len(decisions) <= MOST_DECISIONS:
@@ -136,14 +142,14 @@ class Review:
             Decision(self.subject.paths[row], self._sha256[row], action, label, whys[row])
             for row, action, label in checked
         ]
-        last = self.journal.append(key, who, batch)
+        last = self.journal.append(key or secrets.token_hex(16), who, batch)
         with self._lock:
             self._catch_up()
         return last
 
-    def undo(self, who: str, key: str) -> tuple[int, list[int]]:
+    def undo(self, who: str, key: str | None = None) -> tuple[int, list[int]]:
         """Undo this person's newest batch; the newest entry then, and the pictures. Again: the one before."""
-        last, paths = self.journal.undo(key, _checked_name(who))
+        last, paths = self.journal.undo(key or secrets.token_hex(16), _checked_name(who))
         with self._lock:
             self._catch_up()
             return last, [self._now.rows[path] for path in paths if path in self._now.rows]
