@@ -5,7 +5,7 @@ One pass of the very graph that embeds, with its feature maps given out, and ari
 what a crop has cut away had no say.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
@@ -22,6 +22,7 @@ from tellapart.ship.predictor import content_of, name_of
 from tellapart.training.embed import Embedder
 
 if TYPE_CHECKING:
+    from tellapart.training.probe import Probe
     from tellapart.training.run import Run
 
 __all__ = ["Explainer", "HeatMap"]
@@ -117,36 +118,44 @@ class Explainer:
             if end <= width
         }
 
-    def explain(self, source: Any, target: int | str | None = None) -> HeatMap:
+    def explain(
+        self, source: Any, target: int | str | None = None, probe: "Probe | None" = None
+    ) -> HeatMap:
         """The map of one picture for a class, by its number or name; by default that which is predicted.
 
-        `source` is a path, a file's bytes, a Pillow image or uint8 (H, W, 3). Raises ImageError for a
-        picture that cannot be used, UsageError for an unknown class.
+        `probe` answers in the place of the run's own, such as one that has not seen the picture
+        (`training/left_out.py`). `source` is a path, a file's bytes, a Pillow image or uint8 (H, W, 3).
+        Raises ImageError for a picture that cannot be used, UsageError for an unknown class.
         """
         preprocess = self._embedder.preprocess
         square = preprocess.resize(self._embedder.picture(content_of(source), name_of(source)))
         out = self._embedder.outputs(preprocess.normalise(square))
         features = out["features"][0]
-        probabilities = self._probe.probabilities(features[None])[0].astype(np.float32)
+        probe = probe or self._probe
+        probabilities = probe.probabilities(features[None])[0].astype(np.float32)
         number = self._number(target, probabilities)
-        found = self._contributions(out, features, number)
+        found = self._contributions(out, features, number, probe)
         return HeatMap(
-            square, self.classes, number, float(self._probe.logits(features[None])[0, number]),
+            square, self.classes, number, float(probe.logits(features[None])[0, number]),
             found.on_grid(_GRID).astype(np.float32), found.rest, probabilities, found,
         )  # fmt: skip
 
     def explain_many(
-        self, sources: Iterable[Any], targets: Iterable[int | str | None]
+        self,
+        sources: Sequence[Any],
+        targets: Sequence[int | str | None],
+        probes: "Sequence[Probe | None] | None" = None,
     ) -> Iterator[HeatMap | ImageError]:
         """Maps in the order asked; of a picture that cannot be used, why."""
 
-        def one(pair: tuple[Any, int | str | None]) -> HeatMap | ImageError:
+        def one(asked: "tuple[Any, int | str | None, Probe | None]") -> HeatMap | ImageError:
             try:
-                return self.explain(*pair)
+                return self.explain(*asked)
             except ImageError as error:
                 return error
 
-        return ordered_map(one, zip(sources, targets, strict=True), workers=self._embedder.workers)
+        every = zip(sources, targets, probes or [None] * len(sources), strict=True)
+        return ordered_map(one, every, workers=self._embedder.workers)
 
     def _number(self, target: int | str | None, probabilities: NDArray[np.float32]) -> int:
         if target is None:
@@ -159,9 +168,13 @@ class Explainer:
         return int(target)
 
     def _contributions(
-        self, out: dict[str, NDArray[np.float32]], features: NDArray[np.float32], number: int
+        self,
+        out: dict[str, NDArray[np.float32]],
+        features: NDArray[np.float32],
+        number: int,
+        probe: "Probe",
     ) -> Contributions:
-        weights, bias = self._probe.linear_at(features)
+        weights, bias = probe.linear_at(features)
         rule = self._maps.final
         maps = {name: _channels_first(out[f"map_{name}"][0]) for name in self._maps.names[1:]}
         if rule.pooled:
@@ -171,7 +184,7 @@ class Explainer:
             maps,
             {name: features[part] for name, part in named.items()},
             {name: weights[part, number] for name, part in named.items()},
-            {name: self._probe.mean[part] for name, part in named.items()},
+            {name: probe.mean[part] for name, part in named.items()},
             float(bias[number]),
             pooled=rule.pooled, norm=self._maps.norm, epsilon=rule.epsilon,
         )  # fmt: skip

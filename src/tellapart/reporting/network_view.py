@@ -1,6 +1,6 @@
 """What the network saw of a picture, and which places of it spoke for an answer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +13,12 @@ from tellapart.data.images import decode, read_bytes
 from tellapart.data.ordered_map import ordered_map
 from tellapart.errors import ImageError, TellapartError
 from tellapart.model.preprocess import PreprocessSpec
+from tellapart.training.left_out import left_out_probes
 from tellapart.training.run import Run
 
 if TYPE_CHECKING:
     from tellapart.reporting.heat_maps import Explainer
+    from tellapart.training.probe import Probe
 
 __all__ = ["NetworkView", "Viewer", "network_picture"]
 
@@ -29,7 +31,7 @@ class NetworkView:
     """The square that the network saw, RGB, and the same with the heat map over it.
 
     `overlay` is None where there is no heat map, else `sentence` says what it shows, and `says` is the
-    class number that the finished model names. `failure` is why there is no picture either.
+    class number that the model of the map names. `failure` is why there is no picture either.
     """
 
     picture: Image.Image | None = None
@@ -42,7 +44,8 @@ class NetworkView:
 class Viewer:
     """Shows pictures below `root` as the network of `run` sees them.
 
-    `refusal` is why there are no heat maps, or "".
+    Maps of training pictures are those of a probe that has not learned from them, where one can be
+    had: the finished one would tell what it has learned. `refusal` is why there are no heat maps, or "".
     """
 
     _explainer: "Explainer | None"
@@ -61,6 +64,7 @@ class Viewer:
         if not heat_maps or run is None:
             self.refusal = "none were asked for" if run is not None else "no run is known"
             return
+        self._run = run
         try:
             from tellapart.reporting.heat_maps import Explainer
 
@@ -73,13 +77,21 @@ class Viewer:
         if self._explainer is None:
             yield from ordered_map(self._plain, paths, workers=self.workers)
             return
-        found = self._explainer.explain_many([self.root / path for path in paths], targets)
+        unseen = self._left_out(paths)
+        files = [self.root / path for path in paths]
+        found = self._explainer.explain_many(files, targets, [unseen.get(path) for path in paths])
         for path, answer in zip(paths, found, strict=True):
             if isinstance(answer, ImageError):
                 yield NetworkView(failure=Failure.of(path, answer))
             else:
                 says = int(answer.probabilities.argmax())
                 yield NetworkView(answer.picture, answer.overlay(), answer.sentence(), says)
+
+    def _left_out(self, paths: Sequence[str]) -> "Mapping[str, Probe]":
+        try:
+            return left_out_probes(self._run, set(paths), workers=self.workers)
+        except TellapartError:  # the data has changed; the finished probe can be asked all the same
+            return {}
 
     def _plain(self, path: str) -> NetworkView:
         try:
