@@ -103,8 +103,8 @@ class Ranking:
         if other == label:
             return f"only {votes[label]:.0f} % of its neighbours are {names[label]!r}"
         return (
-            f"labelled {names[label]!r}; a probe that has not seen it says {names[other]!r} "
-            f"(probability {self.quality.probabilities[row, other]:.2f}), and so do "
+            f"labelled {names[label]!r}; a probe that has not seen it, nor any doubtful label, says "
+            f"{names[other]!r} (probability {self.quality.probabilities[row, other]:.2f}), and so do "
             f"{votes[other]:.0f} % of its neighbours"
         )
 
@@ -149,7 +149,7 @@ class Ranker:
         marked = shortcut_pictures(subject)
         self._said = {
             "odd": self._worst(odd),
-            "copies": self._worst(copies),
+            "copies": {**self._beside(copies), **self._worst(copies)},
             "shortcuts": marked,
         }
         chance = np.random.default_rng(subject.seed).permutation(len(subject.dataset))
@@ -224,6 +224,15 @@ class Ranker:
         for finding in sorted(findings, key=lambda f: f.score):
             if finding.paths and (row := self._rows.get(finding.paths[0])) is not None:
                 said.setdefault(row, finding.evidence)
+        return said
+
+    def _beside(self, findings: Iterable[Finding]) -> dict[int, str]:
+        """What is said of the pictures that others are copies of."""
+        said: dict[int, str] = {}
+        for finding in findings:
+            for path in finding.paths[1:]:
+                if (row := self._rows.get(path)) is not None:
+                    said.setdefault(row, f"{finding.paths[0]}: {finding.evidence}")
         return said
 
     def _side_by_side(self, findings: Iterable[Finding]) -> tuple[Item, ...]:

@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 
 import numpy as np
 
+from tellapart.audit.label_errors import LabelQuality
 from tellapart.audit.opened import open_subject
 from tellapart.audit.subject import Subject
 from tellapart.data.dataset import Dataset
@@ -21,7 +22,7 @@ from tellapart.evaluation.metrics import Metrics
 from tellapart.review.decisions import ACTIONS, Decision, Entry, Standing
 from tellapart.review.journal import Journal
 from tellapart.review.labels_now import LabelsNow
-from tellapart.review.ranking import QUEUES, Item, Ranker
+from tellapart.review.ranking import QUEUES, Item, Ranker, Ranking
 from tellapart.review.retrainer import Retrainer
 from tellapart.review.reviewed import find_reviewed
 from tellapart.training.embed import Progress
@@ -212,7 +213,7 @@ class Review:
         with self._lock:
             return {
                 **picture,
-                "probabilities": [round(float(p), 4) for p in self._ranking.probabilities[row]],
+                "probabilities": [round(float(p), 4) for p in self._judge(queue).probabilities[row]],
                 "neighbours": [{"id": other, "label": int(self._now.labels[other])} for other in near],
                 "copies": [other for other in copies if other != row][:MOST_PICTURES],
                 "findings": [plain(text) for text in self._ranker.findings.get(row, ())],
@@ -344,7 +345,8 @@ class Review:
 
     def _picture(self, row: int, queue: str) -> dict[str, Any]:
         subject, entry = self.subject, self._now.decided.get(row)
-        suggested = int(self._ranking.suggested[row])
+        judge = self._judge(queue)
+        suggested = int(judge.suggested[row])
         return {
             "id": row,
             "name": plain(subject.paths[row]),
@@ -352,12 +354,16 @@ class Review:
             "given": int(subject.targets[row]),
             "split": subject.splits[row],
             "suggested": suggested,
-            "probability": round(float(self._ranking.probabilities[row, suggested]), 4),
+            "probability": round(float(judge.probabilities[row, suggested]), 4),
             "why": self._why(queue, row),
             "action": entry and entry.action,
             "width": int(subject.facts["width"][row]),
             "height": int(subject.facts["height"][row]),
         }
+
+    def _judge(self, queue: str) -> Ranking | LabelQuality:
+        """Whose opinion is shown: where labels are doubted, that of the probe which doubts them."""
+        return self._ranking.quality if queue == "label_errors" else self._ranking
 
     def _why(self, queue: str, row: int) -> str:
         """What is said of a picture; of a decided one what was said then."""
