@@ -75,7 +75,7 @@ def test_a_decision_is_pending_until_the_server_has_answered(page, server):
 
 def test_what_the_server_refuses_is_not_shown_as_saved(page, server):
     page.expected += ["422"]
-    page.locator("#who").fill(20 * "a\u200d")  # too long when it is spelt out
+    page.locator("#who").fill(20 * "a\u202e")  # too long when it is spelt out
     page.locator("#who").press("Enter")
     page.keyboard.press("x")
     said(page, "the server refuses")

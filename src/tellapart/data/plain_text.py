@@ -12,4 +12,6 @@ def plain(text: str) -> str:
     >>> plain("a\\x1b[31mb\\n")
     'a\\\\x1b[31mb\\\\n'
     """
-    return "".join(c if c.isprintable() or c in _JOINERS else c.encode("unicode_escape").decode() for c in text)
+    return "".join(
+        c if c.isprintable() or c in _JOINERS else c.encode("unicode_escape").decode() for c in text
+    )
