@@ -43,7 +43,7 @@ def test_sentences_give_the_interval_and_the_commonest_class(tmp_path):
     assert found.sentences[0].startswith(
         "Of 100 new pictures like these it should get about 90 right: between 84 "
     )
-    assert "“a”, the commonest class, would be right 67 times" in found.sentences[1]
+    assert "“a” would have been right 67 times in 100" in found.sentences[1]
     assert (found.always, found.commonest) == (pytest.approx(2 / 3), "a")
 
 
@@ -91,3 +91,8 @@ def test_ticks_are_round_and_within(low, high):
     assert all(low <= tick <= high for tick in ticks)
     steps = np.diff(ticks)
     np.testing.assert_allclose(steps, steps[0])
+
+
+def test_a_class_without_pictures_set_aside_is_named(tmp_path):
+    found = verdict_of(tmp_path, ((90, 10), (0, 0)))
+    assert any("No picture of “b” is in the main figure" in c.sentence for c in found.cautions)

@@ -96,12 +96,20 @@ def believed_labels(probabilities: Array, targets: Indices) -> NDArray[np.bool_]
 
 
 def judge_labels(
-    refitted: Array, neighbours: Neighbours, targets: Indices, folds: Indices
+    refitted: Array,
+    neighbours: Neighbours,
+    targets: Indices,
+    folds: Indices,
+    *,
+    counting: Array | None = None,
 ) -> LabelQuality:
-    """Score every label by `refitted` (N, K), out-of-fold probabilities that believed labels alone taught."""
+    """Score every label by `refitted` (N, K), out-of-fold probabilities that believed labels alone taught.
+
+    Pictures whose `counting` (N,) is 0 have no vote.
+    """
     classes = refitted.shape[1]
     counts = np.bincount(targets, minlength=classes)
-    votes = neighbours.votes(targets, classes)
+    votes = neighbours.votes(targets, classes, counting)
     odds = _margin(np.log(np.maximum(refitted, np.float32(1e-12))), targets)
     score = (np.tanh(odds / 4) + 2 * _margin(votes, targets) + 3) / 6
     within = np.zeros((int(folds.max()) + 1, classes), np.intp)

@@ -30,10 +30,17 @@ class Neighbours:
     similarity: NDArray[np.float32]
     distance: NDArray[np.float32]
 
-    def votes(self, targets: Indices, classes: int) -> NDArray[np.float32]:
-        """The share of each class among the neighbours, near ones counting more; float32 (N, K)."""
+    def votes(
+        self, targets: Indices, classes: int, counting: Array | None = None
+    ) -> NDArray[np.float32]:
+        """The share of each class among the neighbours, near ones counting more; float32 (N, K).
+
+        `counting` (N,) is how much each picture's own vote is worth; 1 by default.
+        """
         votes = np.zeros((len(self.rows), classes), np.float32)
         weight = np.maximum(self.similarity, 0) + np.float32(1e-3)
+        if counting is not None:
+            weight = weight * counting[self.rows].astype(np.float32)
         np.add.at(votes, (np.arange(len(votes))[:, None], targets[self.rows]), weight)
         votes /= np.maximum(votes.sum(axis=1, keepdims=True), np.float32(1e-9))
         return votes

@@ -197,6 +197,7 @@ def fit_folds(
     sample_weight: Array | None = None,
     strengths: Sequence[float] = STRENGTHS,
     workers: int = 2,
+    tolerance: float = _TOLERANCE,
 ) -> FoldFits:
     """Cross-validated regressions, each fold's at the strength that did best on the other folds.
 
@@ -208,7 +209,7 @@ def fit_folds(
     problems = [(strength, fold) for strength in strengths for fold in range(count)]
     rows, share = _fitted_on(targets, weight)
     problem = _Folds(components, targets, classes, folds, rows, share)
-    answers = problem.solve(problems, None, workers)
+    answers = problem.solve(problems, None, workers, tolerance)
     tried = {
         strength: _left_out(components, folds, answers, [strength] * count)
         for strength in strengths
@@ -225,6 +226,7 @@ def refit_folds(
     *,
     sample_weight: Array | None = None,
     workers: int = 2,
+    tolerance: float = _TOLERANCE,
 ) -> FoldFits:
     """The same regressions after labels or weights have changed, at the strengths that they had.
 
@@ -235,7 +237,7 @@ def refit_folds(
     rows, share = _fitted_on(targets, weight)
     problem = _Folds(components, targets, classes, folds, rows, share)
     problems = list(zip(fits.strengths, range(len(fits.strengths)), strict=True))
-    answers = problem.solve(problems, (fits.weights, fits.bias), workers)
+    answers = problem.solve(problems, (fits.weights, fits.bias), workers, tolerance)
     return _fits(components, folds, answers, fits.strengths)
 
 
@@ -259,6 +261,7 @@ class _Folds:
         problems: Sequence[tuple[float, int]],
         start: tuple[Array, Array] | None,
         workers: int,
+        tolerance: float,
     ) -> Answers:
         """The solution of each problem (strength, fold left out), some of them side by side.
 
@@ -285,7 +288,7 @@ class _Folds:
                 np.ones((len(some), x.shape[1]), np.float32),
                 np.asarray([strength / len(x) for strength, _ in some]), sketch=sketch,
                 start=None if start is None else (start[0][part], start[1][part]),
-                tolerance=_TOLERANCE,
+                tolerance=tolerance,
             )  # fmt: skip
             return dict(zip(some, zip(solution.weights, solution.bias, strict=True), strict=True))
 

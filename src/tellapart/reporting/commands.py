@@ -115,7 +115,7 @@ def _finetune_command(trained: Run, stage: Run) -> str:
     facts = {**stage.info["finetune"], "from": stage.info.get("from")}
     changes = facts.get("transforms") or {}
     words = ["tellapart", "finetune", _word(trained.folder), *_options(facts, _FINETUNE)]
-    words += ["--name", _word(stage.folder.name)]
+    words += ["--name", _word(stage.folder.resolve().name)]
     words.append("--flip" if changes.get("do_flip", True) else "--no-flip")
     return " ".join([*words, *_options(changes, _CHANGES)])
 

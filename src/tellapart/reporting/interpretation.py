@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.data.plain_text import plain
-from tellapart.errors import UsageError
+from tellapart.errors import RunError, UsageError
 from tellapart.evaluation.abstention import RiskCoverage, risk_coverage
 from tellapart.evaluation.calibration import Calibration, apply_temperature, calibration
 from tellapart.evaluation.metrics import Metrics, evaluate
@@ -84,10 +84,20 @@ class Interpretation:
             there = ", ".join(sorted({row[1] for row in every})) or "none"
             raise UsageError(f"{run.folder} has no answers of split {split!r}; it has {there}")
         places = {name: i for i, name in enumerate(run.classes)}
-        probabilities = np.asarray([row[4:] for row in rows], np.float32)
+        try:
+            targets = np.asarray([places[row[2]] for row in rows], np.intp)
+            probabilities = np.asarray([row[4:] for row in rows], np.float32).reshape(
+                -1, len(places)
+            )
+            if len(probabilities) != len(targets):
+                raise ValueError("a row is short")
+        except (ValueError, KeyError, IndexError) as error:
+            raise RunError(
+                f"{run.folder}/predictions.csv cannot be used: {error}. Train again."
+            ) from None
         return cls(
             run.classes, tuple(row[0] for row in rows), Path(run.info["dataset"]["root"]),
-            tuple(row[1] for row in rows), np.asarray([places[row[2]] for row in rows], np.intp),
+            tuple(row[1] for row in rows), targets,
             np.maximum(probabilities, np.float32(_SMALLEST)), run,
         )  # fmt: skip
 

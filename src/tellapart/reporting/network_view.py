@@ -31,7 +31,8 @@ class NetworkView:
     """The square that the network saw, RGB, and the same with the heat map over it.
 
     `overlay` is None where there is no heat map, else `sentence` says what it shows, and `says` is the
-    class number that the model of the map names. `failure` is why there is no picture either.
+    class number that the finished model names, where the map is of that one. `failure` is why there
+    is no picture either.
     """
 
     picture: Image.Image | None = None
@@ -84,7 +85,7 @@ class Viewer:
             if isinstance(answer, ImageError):
                 yield NetworkView(failure=Failure.of(path, answer))
             else:
-                says = int(answer.probabilities.argmax())
+                says = None if path in unseen else int(answer.probabilities.argmax())
                 yield NetworkView(answer.picture, answer.overlay(), answer.sentence(), says)
 
     def _left_out(self, paths: Sequence[str]) -> "Mapping[str, Probe]":

@@ -22,6 +22,7 @@ from tellapart.reporting.matrix import matrix_of
 from tellapart.reporting.training_card import training_card
 from tellapart.reporting.training_charts import learning_chart
 from tellapart.reporting.trust_charts import reliability_chart, risk_chart
+from tellapart.training.run import Run
 
 __all__ = ["render"]
 
@@ -247,5 +248,12 @@ def _labels(audit: Audit | None) -> dict[str, str]:
 def _notes(report: Any) -> list[str]:
     """What the run, the check and this report want to be known, each once."""
     of_check = () if report.audit is None else report.audit.notes
-    every = dict.fromkeys([*report.notes, *report.run.notes, *of_check])
+    every = dict.fromkeys([*report.notes, *_own_notes(report.run), *of_check])
     return [f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in every if text][:_MOST_LINES]
+
+
+def _own_notes(run: Run) -> list[str]:
+    """Of a stage without the figures of the run that it began with."""
+    if "stage" not in run.info:
+        return list(run.notes)
+    return [note for note in run.notes if "have a copy in training" not in note]

@@ -8,12 +8,15 @@ from os import W_OK, access
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from tellapart.audit.audit import Audit
 from tellapart.audit.check import check as check_data
 from tellapart.data.atomic_file import write_atomically
 from tellapart.data.dataset import Dataset
 from tellapart.data.failure import Failure
 from tellapart.errors import RunError, TellapartError, UsageError
+from tellapart.evaluation.leaks import LeakEffect, leak_effect
 from tellapart.reporting.commands import base_run
 from tellapart.reporting.data_card import DataCard, data_card
 from tellapart.reporting.examples import Examples, show_examples
@@ -21,7 +24,7 @@ from tellapart.reporting.interpretation import Interpretation
 from tellapart.reporting.verdict import Verdict, judge
 from tellapart.training.embed import Progress
 from tellapart.training.run import Run
-from tellapart.training.run_pictures import run_pictures
+from tellapart.training.run_pictures import run_table
 
 __all__ = ["Report", "report"]
 
@@ -120,10 +123,17 @@ def _made(run: Run, check: bool, workers: int | None, progress: Progress | None)
     answers = Interpretation.from_run(run)
     trained = base_run(run)
     notes: list[str] = []
-    pictures = _try("The pictures are not shown", lambda: run_pictures(run), notes)
+    pictures = _try("What is known of each picture is left out", lambda: run_table(run), notes)
+    leaks = None if pictures is None else _leaks(answers, pictures)
     audit = None
-    if check and pictures is not None:
+    if not answers.root.is_dir():
+        notes.append(f"The pictures are not shown: {answers.root} is not there any more")
+    elif check and pictures is not None:
         audit = _checked(pictures, run, trained, notes, workers, progress)
+    if audit is not None:
+        audit = replace(
+            audit, leaks=leaks
+        )  # by this run's own answers, and the pictures as they were
     examples = show_examples(answers, workers=workers, progress=progress)
     if examples.refusal:
         notes.append(f"There are no heat maps: {examples.refusal}")
@@ -136,9 +146,22 @@ def _made(run: Run, check: bool, workers: int | None, progress: Progress | None)
     lost = [] if audit is None else [f for f in audit.dataset.failures if str(f) not in known]
     failures = {failure.path: failure for failure in (*lost, *examples.failures)}
     return Report(
-        run, answers, judge(run, answers, audit), examples, card, audit, tuple(failures.values()),
+        run, answers, judge(run, answers, audit, leaks), examples, card, audit, tuple(failures.values()),
         tuple(notes), datetime.now(UTC),
     )  # fmt: skip
+
+
+def _leaks(answers: Interpretation, pictures: Dataset) -> LeakEffect | None:
+    """What held-out copies of training pictures do to the figures."""
+    groups = dict(zip(pictures.paths, pictures.groups.tolist(), strict=True))
+    learned = set(pictures.groups[pictures.rows_of("train")].tolist())
+    held_out = np.flatnonzero(np.asarray(answers.splits) != "train")
+    if not len(held_out):
+        return None
+    leaked = np.asarray([groups.get(answers.paths[row]) in learned for row in held_out])
+    return leak_effect(
+        answers.probabilities[held_out], answers.targets[held_out], leaked, answers.classes
+    )
 
 
 def _checked(

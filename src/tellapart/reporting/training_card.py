@@ -44,11 +44,11 @@ def training_card(run: Run) -> TrainingCard:
     epochs = read_epochs(run)
     commands, unsaid = commands_for(run)
     taken = {k: float(v) for k, v in run.info.get("seconds", {}).items()}
-    longest = max(taken.values(), default=1.0) or 1.0
+    total = sum(taken.values()) or 1.0
     return TrainingCard(
         _summary(run), tuple(_facts(run)),
         tuple(
-            (_STAGES.get(name, name), value, value / longest)
+            (_STAGES.get(name, name), value, value / total)
             for name, value in taken.items()
             if value >= _LEAST_SECONDS
         ),
@@ -86,7 +86,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("Licence of the weights", backbone.get("licence")),
         ("Sees", f"{preprocess.size} × {preprocess.size} px; {_FITS[preprocess.fit]}"),
         ("Computed with", run.info.get("precision")),
-        *_head_facts(run.info["probe"]),
+        *([] if "finetune" in run.info else _head_facts(run.info["probe"])),
         *_stage_facts(run),
         ("Seed", run.info["options"].get("seed")),
     ]

@@ -38,7 +38,7 @@ def read_epochs(run: Run) -> list[EpochRow]:
                 )
                 for row in csv.DictReader(file)
             ]  # fmt: skip
-    except (OSError, KeyError, ValueError):
+    except (OSError, KeyError, TypeError, ValueError):
         return []
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tellapart.audit.audit import Audit
+from tellapart.evaluation.leaks import LeakEffect
 from tellapart.evaluation.metrics import Metrics, wilson_interval
 from tellapart.reporting.charts import percent, span
 from tellapart.reporting.interpretation import Interpretation
@@ -79,7 +80,9 @@ class Verdict:
         }  # fmt: skip
 
 
-def judge(run: Run, answers: Interpretation, audit: Audit | None) -> Verdict:
+def judge(
+    run: Run, answers: Interpretation, audit: Audit | None, leaks: LeakEffect | None = None
+) -> Verdict:
     """The verdict on a run from its figures, all its honest answers, and a check of its pictures."""
     figures = [
         Figure(name, run.metrics[name])
@@ -91,7 +94,7 @@ def judge(run: Run, answers: Interpretation, audit: Audit | None) -> Verdict:
     always, commonest = float(counts.max() / counts.sum()), run.classes[int(counts.argmax())]
     return Verdict(
         main, others, _headline(main.metrics, always), tuple(_sentences(run, main, always, commonest)),
-        tuple(_cautions(main, others, answers, audit)), always, commonest,
+        tuple(_cautions(main, others, answers, audit, leaks)), always, commonest,
     )  # fmt: skip
 
 
@@ -121,7 +124,7 @@ def _sentences(run: Run, main: Figure, always: float, commonest: str) -> Iterato
         f"{floor(100 * low)} and {ceil(100 * high)}, as far as {found.n:,} pictures can tell."
     )
     yield (
-        f"Always answering “{commonest}”, the commonest class, would be right {100 * always:.0f} times."
+        f"Always answering “{commonest}” would have been right {100 * always:.0f} times in 100 on these."
     )
     trust = run.trust
     if trust is None:
@@ -140,7 +143,11 @@ def _sentences(run: Run, main: Figure, always: float, commonest: str) -> Iterato
 
 
 def _cautions(
-    main: Figure, others: tuple[Figure, ...], answers: Interpretation, audit: Audit | None
+    main: Figure,
+    others: tuple[Figure, ...],
+    answers: Interpretation,
+    audit: Audit | None,
+    leaks: LeakEffect | None,
 ) -> Iterator[Caution]:
     if main.name == "out_of_fold":
         yield Caution(
@@ -149,6 +156,21 @@ def _cautions(
     for other in others:
         if other.name == "out_of_fold" and (sentence := _disagreement(main, other)):
             yield Caution(sentence, "classes")
+    if unseen := [c.name for c in main.metrics.per_class if not c.n]:
+        named = ", ".join(f"“{name}”" for name in unseen[:_MOST_NAMED])
+        more = f" and {len(unseen) - _MOST_NAMED} more" if len(unseen) > _MOST_NAMED else ""
+        yield Caution(f"No picture of {named}{more} is in the main figure.", "classes")
+    if leaks is not None:
+        without = (
+            ""
+            if leaks.honest is None
+            else f" Without them: {percent(leaks.honest.accuracy)} right."
+        )
+        yield Caution(
+            f"{leaks.leaked.n:,} of the {leaks.all.n:,} pictures that it was measured on have a copy among "
+            f"those it learned from.{without}",
+            "check" if audit is not None else "data",
+        )
     if weak := _weak_classes(answers):
         yield Caution(f"Weak at {weak}.", "classes")
     if audit is not None:
@@ -183,14 +205,6 @@ def _weak_classes(answers: Interpretation) -> str:
 
 
 def _findings(audit: Audit) -> Iterator[Caution]:
-    if audit.leaks is not None:
-        honest = audit.leaks.honest
-        without = "" if honest is None else f" Without them: {percent(honest.accuracy)} right."
-        yield Caution(
-            f"{audit.leaks.leaked.n:,} of the {audit.leaks.all.n:,} pictures that it was measured on "
-            f"have a copy among those it learned from.{without}",
-            "check",
-        )
     for finding in audit.of("shortcut")[:1]:
         yield Caution(f"It may have learned a shortcut: {finding.evidence}.", "check")
     for finding in audit.of("confusable")[:1]:

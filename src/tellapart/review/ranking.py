@@ -40,6 +40,7 @@ _OF_THE_CLASSES: Final = (
     "shortcut",
 )
 _MOST_SIDE_BY_SIDE = 6
+_TOLERANCE = 1e-6  # so that labels set back give the figures that they gave
 _DOUBTED = 0.5  # label scores below this are worth a look
 
 
@@ -68,7 +69,7 @@ QUEUES: Final[Mapping[str, Queue]] = MappingProxyType(
             "Shortcuts", "Something that should not matter gives their class away."
         ),
         "least_sure": Queue("Least sure", "The probe can hardly tell two classes apart here."),
-        "random": Queue("At random", "A fair sample: how good are the labels really?"),
+        "random": Queue("At random", "Drawn by chance, of those that nobody has decided on yet."),
     }
 )  # fmt: skip
 
@@ -192,23 +193,50 @@ class Ranker:
         workers = subject.workers
         if self._plain is None:
             self._plain = fit_folds(
-                x, labels, classes, folds, sample_weight=weight, workers=workers
+                x,
+                labels,
+                classes,
+                folds,
+                sample_weight=weight,
+                workers=workers,
+                tolerance=_TOLERANCE,
             )
         else:
             self._plain = refit_folds(
-                self._plain, x, labels, folds, sample_weight=weight, workers=workers
+                self._plain,
+                x,
+                labels,
+                folds,
+                sample_weight=weight,
+                workers=workers,
+                tolerance=_TOLERANCE,
             )
         believed = believed_labels(self._plain.probabilities, labels) * weight
         if self._strict is None:
             self._strict = fit_folds(
-                x, labels, classes, folds, sample_weight=believed, strengths=REFIT, workers=workers
+                x,
+                labels,
+                classes,
+                folds,
+                sample_weight=believed,
+                strengths=REFIT,
+                workers=workers,
+                tolerance=_TOLERANCE,
             )
         else:
             self._strict = refit_folds(
-                self._strict, x, labels, folds, sample_weight=believed, workers=workers
+                self._strict,
+                x,
+                labels,
+                folds,
+                sample_weight=believed,
+                workers=workers,
+                tolerance=_TOLERANCE,
             )
         refitted = self._strict.probabilities
-        return self._plain, judge_labels(refitted, subject.neighbours, labels, folds)
+        return self._plain, judge_labels(
+            refitted, subject.neighbours, labels, folds, counting=weight
+        )
 
     def _sentences(self, findings: Iterable[Finding]) -> dict[int, tuple[str, ...]]:
         """What was found, by row."""

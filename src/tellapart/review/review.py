@@ -29,7 +29,7 @@ from tellapart.training.embed import Progress
 from tellapart.training.run import Run
 from tellapart.training.train import TrainOptions
 
-__all__ = ["DECIDED", "MOST_DECISIONS", "MOST_PICTURES", "Review"]
+__all__ = ["DECIDED", "MOST_DECISIONS", "MOST_PICTURES", "Review", "checked_name"]
 
 DECIDED: Final = "decided"
 """The queue of what has been decided, the latest first."""
@@ -136,7 +136,7 @@ class Review:
             raise UsageError(
                 f"{len(decisions)} decisions; expected 1 to {MOST_DECISIONS} at a time"
             )
-        who, checked = _checked_name(who), [self._checked(decision) for decision in decisions]
+        who, checked = checked_name(who), [self._checked(decision) for decision in decisions]
         with self._lock:
             whys = {row: self._why(queue, row) for row, _, _ in checked}
         batch = [
@@ -150,7 +150,7 @@ class Review:
 
     def undo(self, who: str, key: str | None = None) -> tuple[int, list[int]]:
         """Undo this person's newest batch; the newest entry then, and the pictures. Again: the one before."""
-        last, paths = self.journal.undo(key or secrets.token_hex(16), _checked_name(who))
+        last, paths = self.journal.undo(key or secrets.token_hex(16), checked_name(who))
         with self._lock:
             self._catch_up()
             return last, [self._now.rows[path] for path in paths if path in self._now.rows]
@@ -380,7 +380,8 @@ class Review:
         }  # fmt: skip
 
 
-def _checked_name(who: str) -> str:
+def checked_name(who: str) -> str:
+    """As it is kept and shown. Raises UsageError for more than 60 characters, or none."""
     name = plain(who.strip())
     if not 1 <= len(name) <= _LONGEST_NAME:
         raise UsageError(f"a name of {len(name)} characters; expected 1 to {_LONGEST_NAME}")

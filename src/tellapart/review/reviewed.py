@@ -6,6 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from tellapart.data.dataset import Dataset
+from tellapart.reporting.commands import base_run
+from tellapart.reporting.data_card import training_data
 from tellapart.training.run import Run, read_config
 from tellapart.training.run_pictures import run_pictures
 from tellapart.training.train import TrainOptions, open_dataset
@@ -49,14 +51,20 @@ def find_reviewed(
         return _of_data(data_or_run, data_or_run.root.resolve().name)
     if isinstance(data_or_run, Run) or is_run(data_or_run):
         run = data_or_run if isinstance(data_or_run, Run) else Run.load(data_or_run)
+        trained = base_run(run)
         pictures = _with_given_groups(run_pictures(run))
         name = pictures.root.resolve().name or "data"
-        return Reviewed(pictures, run, name, run.folder / "review.sqlite")
+        # A network that was trained on the labels would find none of them wrong.
+        judge = trained if "stage" in run.info else run
+        given = training_data(trained or run)
+        table = Path(given) if given.lower().endswith(".csv") else None
+        return Reviewed(pictures, judge, name, run.folder / "review.sqlite", table)
     path = Path(data_or_run)
     dataset = open_dataset(path, options)
     if path.is_dir():
         return _of_data(dataset, path.resolve().name)
-    return replace(_of_data(dataset, path.stem), file=path)
+    name = f"{path.resolve().parent.name}-{path.stem}".lstrip("-")  # many tables are called cleaned
+    return replace(_of_data(dataset, name), file=path)
 
 
 def _of_data(dataset: Dataset, name: str) -> Reviewed:

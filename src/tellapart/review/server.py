@@ -1,5 +1,6 @@
 """The verb `clean`: a review is opened, served on this machine, and closed when the user is done."""
 
+import asyncio
 import getpass
 import os
 import signal
@@ -20,7 +21,7 @@ from tellapart.data.dataset import Dataset
 from tellapart.data.plain_text import plain
 from tellapart.errors import UsageError
 from tellapart.review.access import Access, Gate, in_address
-from tellapart.review.review import Review
+from tellapart.review.review import Review, checked_name
 from tellapart.training.embed import Progress
 from tellapart.training.run import Run
 from tellapart.training.train import TrainOptions
@@ -72,11 +73,11 @@ class ReviewServer:
         self._socket.listen()
         self.port: int = self._socket.getsockname()[1]
         self.access = Access(self.port, host)
-        application: Any = Gate(create_app(review, plain(who or _user())), self.access)
+        application: Any = Gate(create_app(review, checked_name(who or _user())), self.access)
         self._server = _Quiet(
             uvicorn.Config(
                 application, http="h11", loop="asyncio", ws="none", lifespan="off", log_config=None,
-                log_level="error", access_log=False, server_header=False,
+                log_level="critical", access_log=False, server_header=False,
                 timeout_graceful_shutdown=_PATIENCE,
             )
         )  # fmt: skip
@@ -138,13 +139,14 @@ def clean(
     options: TrainOptions | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
-    ready: Callable[[ReviewServer], None] = lambda server: None,
+    ready: Callable[[ReviewServer], None] | None = None,
 ) -> Kept:
     """Look through the pictures of a data set or a run in the browser, and mend their labels.
 
     Every decision is in the journal at once; no picture is touched. `ready` gets the server as soon as
-    its `url` can be opened; with `browser` it is opened where there is one. It ends with Ctrl-C, or when
-    nobody asked anything for `idle` minutes. `tellapart.apply_decisions` writes the cleaned table then.
+    its `url` can be opened, and prints it by default; with `browser` it is opened where there is one.
+    It ends with Ctrl-C, or when nobody asked anything for `idle` minutes. `tellapart.apply_decisions`
+    writes the cleaned table then.
 
     Raises UsageError where the address cannot be had; DatasetError, RunError and ModelError as `check`
     does, and for a journal that cannot be used.
@@ -156,10 +158,10 @@ def clean(
         review = Review.open(data_or_run, journal, options, workers, progress)
         with review:
             server = ReviewServer(review, host, who=who, bound=bound)
-            ready(server)
+            (ready or _tell)(server)
             if browser:
                 _open_browser(f"{server.address}?token={server.access.ticket()}")
-            server.serve(idle)
+            _serve(server, idle)
             return Kept(review.journal.file, review.counts())
 
 
@@ -183,6 +185,27 @@ def bind(host: str, port: int) -> socket.socket:
             f"{host}:{port} cannot be had: {reason}. Choose another --port, or leave it out"
         ) from None
     return bound
+
+
+def _tell(server: ReviewServer) -> None:
+    sys.stdout.write(f"{server.url}\n")
+    sys.stdout.flush()
+
+
+def _serve(server: ReviewServer, idle: float | None) -> None:
+    """Also in a notebook, whose own event loop runs in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        server.serve(idle)
+        return
+    thread = threading.Thread(target=server.serve, args=(idle,), name="tellapart-server")
+    thread.start()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        server.stop()
+        thread.join()
 
 
 @contextmanager

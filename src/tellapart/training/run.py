@@ -121,7 +121,7 @@ class Run:
     @cached_property
     def failures(self) -> tuple[Failure, ...]:
         """The inputs that were lost."""
-        return tuple(Failure(*row) for row in self._rows("failures.csv"))
+        return tuple(Failure(*row[:3]) for row in self._rows("failures.csv") if len(row) >= 3)
 
     @cached_property
     def probe(self) -> Probe:
@@ -234,10 +234,13 @@ def write_run(
     arrays = {name: np.ascontiguousarray(array) for name, array in probe.arrays.items()}
     try:
         (folder / "run.json").unlink(missing_ok=True)  # from here on the folder is unfinished
-        for name in ("history.csv", "trust.safetensors", "report.html"):  # not every run has one
+        before = _hash_if_there(folder / "predictions.csv")
+        for name in ("history.csv", "trust.safetensors"):  # not every run has one
             (folder / name).unlink(missing_ok=True)
         for name, (header, rows) in tables.items():
             _write_csv(folder / name, header, rows)
+        if before != _hash_if_there(folder / "predictions.csv"):
+            (folder / "report.html").unlink(missing_ok=True)  # it is about other answers
         write_atomically(folder / "probe.safetensors", save(arrays))
         if trust is not None and trust.arrays:
             write_atomically(folder / "trust.safetensors", save(trust.arrays))
@@ -300,6 +303,10 @@ def read_config(folder: Path) -> Any:
         return json.loads((folder / "config.json").read_text("utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def _hash_if_there(file: Path) -> str | None:
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else None
 
 
 def _to_json(values: dict[str, Any]) -> str:

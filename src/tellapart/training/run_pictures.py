@@ -8,7 +8,7 @@ from tellapart.data.dataset import Dataset
 from tellapart.errors import DatasetError, RunError
 from tellapart.training.run import Run
 
-__all__ = ["run_pictures"]
+__all__ = ["run_pictures", "run_table"]
 
 
 def run_pictures(run: Run) -> Dataset:
@@ -22,6 +22,12 @@ def run_pictures(run: Run) -> Dataset:
         raise DatasetError(
             f"{os.fspath(root)}, where the pictures of {run.folder} were, is not there any more"
         )
+    return run_table(run)
+
+
+def run_table(run: Run) -> Dataset:
+    """The same where the pictures themselves may be gone. Raises RunError."""
+    root = Path(run.info["dataset"]["root"])
     file = run.folder / "dataset.csv"
     try:
         with file.open(encoding="utf-8", errors="surrogateescape", newline="") as opened:
