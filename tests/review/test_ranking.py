@@ -130,3 +130,25 @@ def test_what_has_one_class_cannot_be_reviewed(write_picture, tmp_path):
         write_picture(tmp_path / "cat" / f"{number}.png", size=(64, 64))
     with pytest.raises(DatasetError, match="two classes"):
         Ranker(open_subject(Dataset.from_folder(tmp_path)).subject)
+
+
+def test_labels_set_back_give_the_figures_that_they_gave(faulty):
+    subject, _ = faulty
+    kept = np.ones(len(subject.targets), bool)
+    ranker = Ranker(subject)
+    before = ranker.rank(subject.targets, kept)
+    changed = subject.targets.copy()
+    changed[:10] = (changed[:10] + 1) % len(subject.classes)
+    ranker.rank(changed, kept)
+    after = ranker.rank(subject.targets, kept)
+    assert after.metrics.errors == before.metrics.errors
+    assert np.abs(after.probabilities - before.probabilities).max() < 0.03
+
+
+def test_removed_pictures_have_no_vote(faulty):
+    subject, _ = faulty
+    kept = np.ones(len(subject.targets), bool)
+    kept[subject.neighbours.rows[0]] = False
+    votes = Ranker(subject).rank(subject.targets, kept).quality.votes
+    assert votes[0].sum() == 0
+    assert votes[kept].sum() > 0
