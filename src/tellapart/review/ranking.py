@@ -40,7 +40,8 @@ _OF_THE_CLASSES: Final = (
     "shortcut",
 )
 _MOST_SIDE_BY_SIDE = 6
-_TOLERANCE = 1e-6  # so that labels set back give the figures that they gave
+_TOLERANCE = 1e-8  # times the pictures: labels set back give the figures that they gave
+_NUMBERS, _LEAST_WIDTH = 2_560_000, 256  # of components: the leading ones, where pictures are many
 _DOUBTED = 0.5  # label scores below this are worth a look
 
 
@@ -138,6 +139,9 @@ class Ranker:
         subject.dataset.check_trainable()
         self._subject = subject
         self._lock = threading.Lock()
+        width = max(_LEAST_WIDTH, _NUMBERS // len(subject.dataset))
+        self._components = np.ascontiguousarray(subject.components[:, :width])
+        self._tolerance = min(1e-4, max(1e-6, _TOLERANCE * len(subject.dataset)))
         self._plain: FoldFits | None = None
         self._strict: FoldFits | None = None
         self._rows = {path: row for row, path in enumerate(subject.paths)}
@@ -188,8 +192,8 @@ class Ranker:
         )  # fmt: skip
 
     def _fit(self, labels: Indices, weight: Array) -> tuple[FoldFits, LabelQuality]:
-        subject = self._subject
-        x, folds, classes = subject.components, subject.folds, len(subject.classes)
+        subject, x = self._subject, self._components
+        folds, classes = subject.folds, len(subject.classes)
         workers = subject.workers
         if self._plain is None:
             self._plain = fit_folds(
@@ -199,7 +203,7 @@ class Ranker:
                 folds,
                 sample_weight=weight,
                 workers=workers,
-                tolerance=_TOLERANCE,
+                tolerance=self._tolerance,
             )
         else:
             self._plain = refit_folds(
@@ -209,7 +213,7 @@ class Ranker:
                 folds,
                 sample_weight=weight,
                 workers=workers,
-                tolerance=_TOLERANCE,
+                tolerance=self._tolerance,
             )
         believed = believed_labels(self._plain.probabilities, labels) * weight
         if self._strict is None:
@@ -221,7 +225,7 @@ class Ranker:
                 sample_weight=believed,
                 strengths=REFIT,
                 workers=workers,
-                tolerance=_TOLERANCE,
+                tolerance=self._tolerance,
             )
         else:
             self._strict = refit_folds(
@@ -231,7 +235,7 @@ class Ranker:
                 folds,
                 sample_weight=believed,
                 workers=workers,
-                tolerance=_TOLERANCE,
+                tolerance=self._tolerance,
             )
         refitted = self._strict.probabilities
         return self._plain, judge_labels(
