@@ -1,9 +1,12 @@
 """The verdict follows from the figures."""
 
+import csv
+
 import numpy as np
 import pytest
 
 from reporting.made_runs import made_run
+from tellapart import report
 from tellapart.evaluation.metrics import Metrics
 from tellapart.reporting.charts import nice_ticks, percent
 from tellapart.reporting.interpretation import Interpretation
@@ -96,3 +99,21 @@ def test_ticks_are_round_and_within(low, high):
 def test_a_class_without_pictures_set_aside_is_named(tmp_path):
     found = verdict_of(tmp_path, ((90, 10), (0, 0)))
     assert any("No picture of “b” is in the main figure" in c.sentence for c in found.cautions)
+
+
+def test_a_leak_is_said_without_a_check_and_without_pictures(tmp_path):
+    """By the groups that the run has kept, and by its own answers."""
+    run = made_run(tmp_path / "run", ["a", "b"], per_class=40, pictures=False)
+    file = run.folder / "dataset.csv"
+    rows = list(csv.DictReader(file.read_text("utf-8").splitlines()))
+    for split in ("train", "valid"):
+        next(row for row in rows if row["split"] == split)["group"] = "twins"
+    with file.open("w", encoding="utf-8", newline="") as opened:
+        writer = csv.DictWriter(opened, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    held_out = sum(row["split"] != "train" for row in rows)
+    said = [caution.sentence for caution in report(run, check=False).verdict.cautions]
+    assert any(
+        f"1 of the {held_out} pictures that it was measured on have a copy" in s for s in said
+    )

@@ -1,8 +1,10 @@
 """Reviews of runs: by which network, and where their tables may not go."""
 
+import asyncio
+
 import pytest
 
-from tellapart import apply_decisions, draw_gallery, train
+from tellapart import apply_decisions, clean, draw_gallery, train
 from tellapart.errors import UsageError
 from tellapart.review.review import Review
 from tellapart.review.reviewed import find_reviewed
@@ -40,3 +42,14 @@ def test_tables_of_one_name_have_journals_of_their_own(tmp_path, write_picture):
                 file.write(("name,label\n" if not number else "") + f"{number}.png,{label}\n")
     one, two = (find_reviewed(tmp_path / place / "cleaned.csv") for place in ("one", "two"))
     assert one.journal != two.journal
+
+
+def test_it_can_be_served_where_an_event_loop_runs(rounds, capsys):
+    """As in a notebook; it prints its link, and ends when nobody asks."""
+    folder, _, run = rounds
+
+    async def cell():
+        return clean(run, journal=folder / "cell.sqlite", browser=False, idle=0.01)
+
+    assert asyncio.run(cell()).decisions == 0
+    assert capsys.readouterr().out.startswith("http://127.0.0.1:")

@@ -67,10 +67,6 @@ class DataCard:
     def by_split(self) -> dict[str, int]:
         return {split: sum(own.values()) for split, own in self.counts.items()}
 
-    def of_class(self, name: str) -> dict[str, int]:
-        """Pictures of a class by split."""
-        return {split: own.get(name, 0) for split, own in self.counts.items()}
-
     def to_json(self) -> dict[str, Any]:
         return {
             "root": self.root, "fingerprint": self.fingerprint, "pictures": self.total,
