@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 
 import tellapart
-from tellapart.ship.predictor import SURE_FROM
+from tellapart.ship.prediction import SURE_FROM
 
 # %% arguments
 parser = argparse.ArgumentParser(description=__doc__)

@@ -26,7 +26,7 @@ _PLACES = {
     "Learner": "tellapart.finetuning.learner",
     "Metrics": "tellapart.evaluation.metrics",
     "OneCycle": "tellapart.finetuning.one_cycle",
-    "Prediction": "tellapart.ship.predictor",
+    "Prediction": "tellapart.ship.prediction",
     "Predictor": "tellapart.ship.predictor",
     "PreprocessSpec": "tellapart.model.preprocess",
     "Receipt": "tellapart.data.receipt",
@@ -130,7 +130,8 @@ if TYPE_CHECKING:
     from tellapart.review.cleaned import apply_decisions
     from tellapart.review.review import Review
     from tellapart.review.server import clean
-    from tellapart.ship.predictor import Prediction, Predictor, load
+    from tellapart.ship.prediction import Prediction
+    from tellapart.ship.predictor import Predictor, load
     from tellapart.training.compare import compare
     from tellapart.training.run import Run
     from tellapart.training.train import TrainOptions, open_dataset, train

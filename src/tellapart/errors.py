@@ -7,7 +7,8 @@
     │   └── DatasetError      the pile as a whole cannot be used
     ├── ModelError            a backbone, its weights or its runtime
     │   ├── WeightsError      a weights file is missing, changed, cut or of an unknown format
-    │   └── RuntimeUnavailable  the runtime that was asked for cannot run here
+    │   ├── RuntimeUnavailable  the runtime that was asked for cannot run here
+    │   └── ParityError       an exported file answers otherwise than what it was exported from
     ├── RunError              a run folder is missing, incomplete or holds something else
     └── MissingExtra          an optional part is not installed; names its pip command
 
@@ -20,6 +21,7 @@ __all__ = [
     "ImageError",
     "MissingExtra",
     "ModelError",
+    "ParityError",
     "RunError",
     "RuntimeUnavailable",
     "TellapartError",
@@ -73,6 +75,18 @@ class WeightsError(ModelError):
 
 class RuntimeUnavailable(ModelError):
     """The runtime that was asked for cannot run on this machine."""
+
+
+class ParityError(ModelError):
+    """An exported file answers otherwise than what it was exported from.
+
+    `picture` is where they part most, `step` the first step at which they do: decode, resize, network or
+    calibration.
+    """
+
+    def __init__(self, message: str, picture: str, step: str) -> None:
+        super().__init__(message)
+        self.picture, self.step = picture, step
 
 
 class RunError(TellapartError):

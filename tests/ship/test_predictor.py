@@ -10,7 +10,8 @@ from PIL import Image
 import tellapart
 from tellapart.errors import ModelError, RunError, UsageError
 from tellapart.ship.inputs import find_pictures
-from tellapart.ship.predictor import SURE_FROM, Prediction, Predictor, Rule
+from tellapart.ship.prediction import SURE_FROM, Prediction, Rule
+from tellapart.ship.predictor import Predictor
 from tellapart.training.run import Run, export_run
 
 
@@ -238,10 +239,10 @@ def test_the_run_holds_what_was_measured_and_its_copy_too(larger_run, tmp_path):
 
 def test_a_run_without_trust_answers_by_the_default(larger_run):
     run = Run(larger_run.folder, {k: v for k, v in larger_run.info.items() if k != "trust"})
-    predictor = Predictor(run)
+    predictor = Predictor.of_run(run)
     assert predictor.rule == Rule()
     answer = predictor.predict(Image.new("RGB", (60, 60)))
     assert answer.novelty is None
     assert answer.verdict in ("sure", "not_sure")
     with pytest.raises(UsageError, match="fine-tuned stage"):
-        Predictor(run, target_error=0.02)
+        Predictor.of_run(run, target_error=0.02)

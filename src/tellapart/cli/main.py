@@ -1,5 +1,6 @@
 """The command `tellapart`. Nothing heavy is imported before a command needs it."""
 
+import gc
 import sys
 import warnings
 from io import TextIOWrapper
@@ -7,26 +8,15 @@ from typing import Annotated
 
 import typer
 
-from tellapart.cli.backbones import backbones
-from tellapart.cli.check import check
-from tellapart.cli.clean import clean
-from tellapart.cli.demo import demo
-from tellapart.cli.finetune import finetune
-from tellapart.cli.gallery import gallery
-from tellapart.cli.gather import gather
-from tellapart.cli.lr_find import lr_find
+from tellapart.cli.commands import Commands
 from tellapart.cli.messages import problem, say
-from tellapart.cli.predict import predict
-from tellapart.cli.report import report
-from tellapart.cli.show import show
-from tellapart.cli.train import train
-from tellapart.cli.verify import verify
 from tellapart.errors import MissingExtra, TellapartError, UsageError
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="tellapart",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -34,19 +24,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with: tellapart demo, or on your own pictures: tellapart train FOLDER",
 )
-app.command(short_help="The main job in a minute, on drawn pictures.")(demo)
-app.command(short_help="Download pictures from lists of links.")(gather)
-app.command(short_help="Check the pictures of a folder.")(verify)
-app.command(short_help="Is this data good enough? Find what is wrong with it.")(check)
-app.command(short_help="Look at the pictures: a sheet of every class.")(show)
-app.command(short_help="Train a classifier and measure it.")(train)
-app.command(short_help="List the networks to train on.")(backbones)
-app.command(short_help="One page that says what a run is worth.")(report)
-app.command(short_help="Look through the pictures and mend their labels.")(clean)
-app.command("lr-find", short_help="Find a learning rate for finetune.")(lr_find)
-app.command(short_help="Unfreeze a run's network and train it on.")(finetune)
-app.command(short_help="Tell what new pictures show.")(predict)
-app.command(short_help="Draw a data set to try things on.")(gallery)
 
 
 def _version(wanted: bool) -> None:
@@ -72,6 +49,7 @@ def tellapart(
 def main() -> None:
     """Run the command line. Exit status: 0 all done; 1 it could not be done; 2 wrong use; 3 done, but
     some inputs failed and are listed; 130 interrupted, what was done is kept."""
+    gc.set_threshold(50_000)  # while modules load, collecting takes a tenth of the time, for nothing
     warnings.filterwarnings("ignore", module="PIL")  # what matters of them comes back as failures
     warnings.showwarning = lambda message, *_args, **_kwargs: say(f"Note: {message}")
     for stream in (sys.stdout, sys.stderr):

@@ -27,6 +27,9 @@ _STAGES = {
     "copies": "Comparing",
     "check": "Checking",
     "explain": "Explaining",
+    "gate": "Comparing answers",
+    "calibrate": "Calibrating",
+    "int8": "Measuring 8 bits",
 }
 
 

@@ -11,13 +11,13 @@ from tellapart.cli.options import Quiet, Workers
 from tellapart.data.plain_text import plain
 
 if TYPE_CHECKING:
-    from tellapart.ship.predictor import Prediction
+    from tellapart.ship.prediction import Prediction
 
 __all__ = ["predict", "print_predictions"]
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="A run folder.")],
+    model: Annotated[Path, typer.Argument(help="A run folder, or an exported file.")],
     paths: Annotated[
         list[str],
         typer.Argument(help="Pictures, folders or patterns; - reads paths from standard input."),
@@ -47,14 +47,16 @@ def predict(
 
         tellapart predict runs/photos new.jpg
 
+        tellapart predict photos.onnx new.jpg
+
         tellapart predict runs/photos inbox/ "scans/*.png" --top 3
 
         find . -name "*.jpg" | tellapart predict runs/photos - --json
     """
     from tellapart.errors import UsageError
+    from tellapart.evaluation.share import parse_share
     from tellapart.ship.inputs import find_pictures
     from tellapart.ship.predictor import load
-    from tellapart.training.trust import parse_share
 
     if json and csv:
         raise UsageError("--json and --csv exclude each other; choose one")

@@ -117,10 +117,10 @@ def train(
 
         tellapart train photos --backbone densenet169 --weights densenet169.safetensors
     """
+    from tellapart.evaluation.share import parse_share
     from tellapart.model.presets import find_preset
     from tellapart.training.train import TrainOptions
     from tellapart.training.train import train as train_run
-    from tellapart.training.trust import parse_share
 
     said = {"backbone": backbone, "size": size}
     options = TrainOptions.preset(

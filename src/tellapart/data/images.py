@@ -6,6 +6,7 @@ pictures become 8-bit RGB; of an animation the first frame counts. Colour profil
 networks were trained without.
 """
 
+import importlib.util
 import stat
 from io import BytesIO
 from pathlib import Path
@@ -13,8 +14,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import (  # the plugins are imported to be registered, and no others
-    AvifImagePlugin,  # noqa: F401
+from PIL import (  # the plugins are imported to be registered, and no others; AVIF's when it is met
     BmpImagePlugin,  # noqa: F401
     ExifTags,
     GifImagePlugin,  # noqa: F401
@@ -34,6 +34,7 @@ from tellapart.errors import ImageError
 
 __all__ = [
     "EXTENSIONS",
+    "MOST_PIXELS",
     "Picture",
     "check_head",
     "decode",
@@ -44,9 +45,9 @@ __all__ = [
     "upright_rgb",
 ]
 
-FORMATS: Final = tuple(  # AVIF is missing from some builds of Pillow
-    name for name in "JPEG PNG WEBP GIF BMP TIFF AVIF PPM ICO".split() if name in Image.OPEN
-)
+_AVIF: Final = importlib.util.find_spec("PIL._avif") is not None  # missing from some builds
+_AT_HAND: Final = tuple(n for n in "JPEG PNG WEBP GIF BMP TIFF PPM ICO".split() if n in Image.OPEN)
+FORMATS: Final = (*_AT_HAND, "AVIF") if _AVIF else _AT_HAND
 EXTENSIONS: Final = frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .webp .gif .bmp .tif .tiff .avif .ppm .pgm .pbm .ico".split()
 )
@@ -131,21 +132,26 @@ class Picture(NamedTuple):
 
 
 def read_picture(
-    source: BinaryIO, name: str = "picture", *, shorter_side: int | None = None
+    source: BinaryIO,
+    name: str = "picture",
+    *,
+    shorter_side: int | None = None,
+    most_pixels: int = MOST_PIXELS,
 ) -> Picture:
-    """Like `decode`, from an open file, which is read in pieces where the format allows it.
+    """Like `decode`, from an open file, which is read in pieces where the format allows it. `most_pixels`
+    bounds width times height before anything is decoded.
 
     Every byte of the picture is looked at, at a smaller scale too, so that a truncated file is found.
     """
     try:
-        with Image.open(source, formats=FORMATS) as image:
-            _check_size(image, name)
+        with Image.open(source, formats=_formats(source)) as image:
+            _check_size(image, name, most_pixels)
             width, height = image.size
             if image.info.get("progressive"):
                 _check_scans(source, name)
             if shorter_side is not None and image.format == "JPEG":
                 _draft(image, round(shorter_side * _DRAFT_RESERVE))
-            pixels = upright_rgb(image, name)
+            pixels = upright_rgb(image, name, most_pixels)
             orientation = _orientation(image)
             if orientation >= 5:
                 width, height = height, width
@@ -162,13 +168,15 @@ def read_picture(
         raise _damaged(name, error) from None
 
 
-def upright_rgb(image: Image.Image, name: str = "picture") -> Image.Image:
+def upright_rgb(
+    image: Image.Image, name: str = "picture", most_pixels: int = MOST_PIXELS
+) -> Image.Image:
     """A Pillow image of any mode, loaded or not, as an upright one of mode RGB.
 
     Raises ImageError like `decode`.
     """
     try:
-        _check_size(image, name)
+        _check_size(image, name, most_pixels)
         image.load()
         return _to_rgb(_upright(image))
     except ImageError:
@@ -193,15 +201,28 @@ def looks_like_image(path: Path) -> bool:
 
 def check_head(head: bytes, name: str = "picture") -> None:
     """Raises ImageError where a file that begins with these bytes, 16 or more, cannot be a picture."""
-    accepts = (Image.OPEN[kind][1] for kind in FORMATS)
+    accepts = (Image.OPEN[kind][1] for kind in _formats(BytesIO(head)))
     if not any(accept is None or accept(head[:16]) is True for accept in accepts):
         raise ImageError(name, "not an image", _seems(head))
 
 
-def _check_size(image: Image.Image, name: str) -> None:
+def _formats(source: BinaryIO) -> tuple[str, ...]:
+    """Those that a file may have. The plugin of AVIF takes as long to load as all others together, so it
+    is loaded for a file that may be one."""
+    source.seek(0)
+    head = source.read(8)
+    source.seek(0)
+    if not _AVIF or head[4:] != b"ftyp":
+        return _AT_HAND
+    from PIL import AvifImagePlugin  # noqa: F401
+
+    return FORMATS
+
+
+def _check_size(image: Image.Image, name: str, most: int) -> None:
     width, height = image.size
-    if width * height > MOST_PIXELS:
-        raise ImageError(name, "too many pixels", f"{width} × {height}; at most {MOST_PIXELS:,}")
+    if width * height > most:
+        raise ImageError(name, "too many pixels", f"{width} × {height}; at most {most:,}")
     if width < 1 or height < 1:
         raise ImageError(name, "damaged", f"{width} × {height} px")
 

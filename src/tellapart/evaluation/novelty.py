@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["KINDS", "Novelty", "NoveltyBlock", "auroc", "balanced_rows", "fit_block"]
+__all__ = ["KINDS", "NEIGHBOUR", "Novelty", "NoveltyBlock", "auroc", "balanced_rows", "fit_block"]
 
 Array = NDArray[np.floating[Any]]
 Indices = NDArray[np.intp]
@@ -27,7 +27,7 @@ all pictures together (Ren et al. 2021)."""
 
 _RANK = 64
 _SPARE = 16
-_NEIGHBOUR = 10
+NEIGHBOUR = 10
 _SHRINKAGE = 0.05
 
 
@@ -56,7 +56,7 @@ class NoveltyBlock:
         z = x @ self.directions
         outside = np.maximum(np.einsum("nd,nd->n", x, x) - np.einsum("nd,nd->n", z, z), 0)
         nearest = _squared_distances(z, self.neighbours)
-        k = min(_NEIGHBOUR, len(self.neighbours)) - 1
+        k = min(NEIGHBOUR, len(self.neighbours)) - 1
         to_neighbour = np.partition(nearest, k, axis=1)[:, k]
         to_class = np.min([_quadratic(z - mean, self.within) for mean in self.class_means], axis=0)
         to_all = _quadratic(z - self.centre, self.total)

@@ -28,7 +28,8 @@ from tellapart.finetuning.one_cycle import OneCycle
 from tellapart.finetuning.recorder import Fit, Recorder
 from tellapart.finetuning.schedule import FASTAI_2, Rate, fine_tune_plan, format_lr
 from tellapart.finetuning.stages import base_stage, copy_stage, needed_stages
-from tellapart.ship.predictor import Prediction, Predictor
+from tellapart.ship.prediction import Prediction
+from tellapart.ship.predictor import Predictor
 from tellapart.training.run import Run, export_run
 from tellapart.training.train import TrainOptions, train
 
@@ -212,7 +213,7 @@ class Learner:
 
     def predict(self, source: Any) -> Prediction:
         """The answer for one picture, as `(category, index, probabilities)`."""
-        return Predictor(self.stage, workers=1).predict(source)
+        return Predictor.of_run(self.stage, workers=1).predict(source)
 
     def export(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """A run folder of its own at `folder`, which `tellapart.load` opens, here and elsewhere.

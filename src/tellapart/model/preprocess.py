@@ -13,10 +13,10 @@ from PIL import Image
 
 from tellapart.errors import UsageError
 
-__all__ = ["Fit", "PreprocessSpec"]
+__all__ = ["LONGEST", "Fit", "PreprocessSpec"]
 
 Fit = Literal["crop", "pad", "squish"]
-_LONGEST = 32  # times the shorter side; the ends of a longer picture lie far from its centre crop
+LONGEST = 32  # times the shorter side; the ends of a longer picture lie far from its centre crop
 _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
@@ -112,7 +112,7 @@ def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 def _middle(image: Image.Image) -> Image.Image:
     """The middle of a thin line: scaled up as a whole, 20,000 × 1 px would take gigabytes."""
-    longest = _LONGEST * min(image.size)
+    longest = LONGEST * min(image.size)
     left, top = (max(0, side - longest) // 2 for side in image.size)
     if not left and not top:
         return image

@@ -6,6 +6,7 @@ which pictures happened to be computed together.
 """
 
 import threading
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -19,6 +20,8 @@ __all__ = ["Runtime", "Session", "open_session"]
 Runtime = Literal["onnxruntime", "openvino"]
 Arrays = dict[str, NDArray[np.float32]]
 
+_LARGE = 16 << 20  # bytes of a picture, from which on memory is given back after it
+
 
 class Session(Protocol):
     """A graph that is ready to run."""
@@ -26,8 +29,9 @@ class Session(Protocol):
     precision: str
     """What the numbers are computed in, such as `onnxruntime-float32`; part of the cache's key."""
 
-    def run(self, pixels: NDArray[np.float32]) -> Arrays:
-        """The graph's outputs by name for `pixels`, float32 (B, 3, H, W)."""
+    def run(self, taken: NDArray[Any], names: Sequence[str] | None = None) -> Arrays:
+        """The graph's outputs by name, or those of `names`, for its one input: a backbone's is `pixels`,
+        float32 (B, 3, H, W)."""
         ...
 
 
@@ -58,17 +62,22 @@ class _OnnxRuntime:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.use_deterministic_compute = True
-        options.log_severity_level = 3
+        options.enable_mem_pattern = False  # one would be kept for every size of picture
+        options.log_severity_level = 4  # what it refuses comes back as an error
         self._session = onnxruntime.InferenceSession(
             graph, options, providers=["CPUExecutionProvider"]
         )
         self._names = [output.name for output in self._session.get_outputs()]
+        self._input = self._session.get_inputs()[0].name
+        self._shrinking = onnxruntime.RunOptions()
+        self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.precision = "onnxruntime-float32"
 
-    def run(self, pixels: NDArray[np.float32]) -> Arrays:
-        return dict(
-            zip(self._names, self._session.run(self._names, {"pixels": pixels}), strict=True)
-        )
+    def run(self, taken: NDArray[Any], names: Sequence[str] | None = None) -> Arrays:
+        wanted = list(names or self._names)
+        large = self._shrinking if taken.nbytes > _LARGE else None
+        values = self._session.run(wanted, {self._input: taken}, large)
+        return dict(zip(wanted, values, strict=True))
 
 
 class _OpenVino:
@@ -95,14 +104,16 @@ class _OpenVino:
             },
         )
         self._names = [next(iter(output.names)) for output in self._model.outputs]
+        self._input = next(iter(self._model.inputs[0].names))
         self._local = threading.local()
 
-    def run(self, pixels: NDArray[np.float32]) -> Arrays:
+    def run(self, taken: NDArray[Any], names: Sequence[str] | None = None) -> Arrays:
         if not hasattr(self._local, "request"):
             self._local.request = self._model.create_infer_request()
         request: Any = self._local.request
-        request.infer({"pixels": pixels}, share_inputs=True)
+        request.infer({self._input: taken}, share_inputs=True)
         return {
             name: np.array(request.get_output_tensor(i).data, np.float32)
             for i, name in enumerate(self._names)
+            if names is None or name in names
         }

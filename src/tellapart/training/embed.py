@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -24,13 +23,14 @@ from PIL import Image
 from tellapart.data.cpus import cpu_count
 from tellapart.data.failure import Failure
 from tellapart.data.hashing import sha256_of_files
-from tellapart.data.images import Picture, read_bytes, read_picture, upright_rgb
+from tellapart.data.images import MOST_PIXELS, read_bytes
 from tellapart.data.ordered_map import ordered_map
-from tellapart.data.picture_facts import FACT, LEAST_SIDE, picture_facts
+from tellapart.data.picture_facts import FACT, picture_facts
 from tellapart.data.scratch_array import scratch_array
 from tellapart.errors import DatasetError, ImageError
 from tellapart.model.backbone import Backbone
 from tellapart.model.backbones import cache_folder
+from tellapart.model.looked_at import decoded, looked_at
 from tellapart.model.preprocess import PreprocessSpec
 from tellapart.model.runtime import open_session
 from tellapart.training.feature_cache import FeatureCache, as_stored
@@ -103,8 +103,10 @@ class Embedder:
         *,
         runtime: str = "onnxruntime",
         workers: int | None = None,
+        most_pixels: int = MOST_PIXELS,
     ) -> None:
         self.backbone = backbone
+        self._most_pixels = most_pixels
         self.preprocess = preprocess or backbone.info.preprocess
         self.workers = workers or cpu_count()
         self._session = open_session(backbone.graph, runtime, self.workers)
@@ -150,9 +152,7 @@ class Embedder:
 
     def picture(self, content: bytes | Image.Image, name: str) -> Image.Image:
         """The upright RGB picture that is looked at, before preprocessing. Raises ImageError."""
-        if isinstance(content, Image.Image):
-            return upright_rgb(content, name)
-        return self._decoded(content, name).pixels
+        return looked_at(content, name, self.preprocess, self._most_pixels)
 
     def outputs(self, pixels: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """All that the graph gives for a preprocessed picture (1, 3, S, S), by name."""
@@ -165,13 +165,9 @@ class Embedder:
 
         With `known` the features are there already, and the network is not asked. Raises ImageError.
         """
-        picture = self._decoded(content, name)
+        picture = decoded(content, name, self.preprocess)
         vector = None if known else _kept(self._features_of(picture.pixels, content), name)
         return vector, picture_facts(content, picture)
-
-    def _decoded(self, content: bytes, name: str) -> Picture:
-        least = max(self.preprocess.shorter_side, LEAST_SIDE // 2)  # twice that is left
-        return read_picture(BytesIO(content), name, shorter_side=least)
 
     def _features_of(self, image: Image.Image, content: bytes) -> NDArray[np.float32]:
         if self._view is None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tellapart.errors import UsageError
 from tellapart.evaluation.abstention import (
     RiskCoverage,
     Threshold,
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
     from tellapart.training.recipe import HeadFit, Task  # they need pandas
 
-__all__ = ["TARGET_ERROR", "Trust", "at_temperature", "fit_trust", "parse_share"]
+__all__ = ["TARGET_ERROR", "Trust", "at_temperature", "fit_trust"]
 
 TARGET_ERROR: Final = 0.05
 """How many of the answers called sure may be wrong, where nothing else is asked for."""
@@ -149,19 +148,3 @@ def at_temperature(probe: Probe, temperature: float) -> Probe:
     """The same probe with all logits divided by `temperature`, so that all who use it agree."""
     weights, bias = probe.weights / np.float32(temperature), probe.bias / np.float32(temperature)
     return replace(probe, weights=weights, bias=bias)
-
-
-def parse_share(text: str) -> float:
-    """A share in (0, 1), written as "2%", "2 %" or "0.02". Raises UsageError.
-
-    >>> parse_share("2%"), parse_share("0.05")
-    (0.02, 0.05)
-    """
-    number = text.strip()
-    try:
-        share = float(number.removesuffix("%")) / (100 if number.endswith("%") else 1)
-    except ValueError:
-        share = -1.0
-    if not 0 < share < 1:
-        raise UsageError(f"target error {text!r}: use a share above 0 and below 1, as 2% or 0.02")
-    return share

@@ -1,0 +1,152 @@
+"""An exported file, opened: checked as bytes, read, and ready to answer. Needs no part of the run.
+
+The file is data. Its digest, its structure and what it says of itself are checked before a runtime sees
+it; see `model_bytes.py` for what that can tell, and what not.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tellapart.data.images import MOST_PIXELS
+from tellapart.errors import ImageError, ModelError, UsageError
+from tellapart.model.looked_at import looked_at
+from tellapart.model.preprocess import PreprocessSpec
+from tellapart.model.runtime import open_session
+from tellapart.ship.model_bytes import MOST_BYTES, check_seal, structure
+from tellapart.ship.prediction import Rule
+
+__all__ = ["FACTS", "FORMAT", "REFERENCE", "ModelFile", "Steps"]
+
+FORMAT: Final = 1
+FACTS: Final = "tellapart"
+"""The key of what the file says of itself, as JSON, in its metadata."""
+
+REFERENCE: Final = "tellapart_reference"
+"""The key of the pictures and answers that `export --verify` compares with."""
+
+_MOST_CLASSES = 100_000
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What one picture becomes on its way: `decoded` uint8 (H, W, 3), `pixels` float32 (1, 3, S, S),
+    `features` float32 (D,), `probabilities` float32 (K,), and `novelty` where there is such a score."""
+
+    decoded: NDArray[np.uint8]
+    pixels: NDArray[np.float32]
+    features: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    novelty: float | None
+
+
+class ModelFile:
+    """An exported model. May be used from several threads; each call computes with one.
+
+    >>> model = ModelFile.open("model.onnx")                  # doctest: +SKIP
+    >>> model.classes                                         # doctest: +SKIP
+    ('anime', 'cartoon')
+    """
+
+    def __init__(
+        self,
+        content: bytes,
+        name: str = "the model",
+        *,
+        runtime: str = "onnxruntime",
+        workers: int | None = None,
+        most_pixels: int = MOST_PIXELS,
+    ) -> None:
+        """`content` is that of the file `name`. Raises ModelError, RuntimeUnavailable and UsageError."""
+        check_seal(content, name)
+        self.metadata = structure(content, name).metadata
+        try:
+            self.facts: dict[str, Any] = json.loads(self.metadata[FACTS])
+            if self.facts["format"] != FORMAT:
+                raise ValueError(f"its format is {self.facts['format']}, not {FORMAT}")
+            self.classes = _classes(self.facts["classes"])
+            self.preprocess = PreprocessSpec.from_json(self.facts["preprocess"])
+            self.rule = _rule(self.facts["rule"])
+        except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+            raise ModelError(
+                f"{name}: what it says of itself cannot be used ({error}). Export it again, with this "
+                "version of tellapart"
+            ) from None
+        self._most_pixels = most_pixels
+        self._session = open_session(content, runtime, workers)
+        self._names = ["probabilities"]
+        if self.rule.strange_from is not None:
+            self._names.append("novelty")
+
+    @classmethod
+    def open(cls, path: str | Path, **options: Any) -> Self:
+        """The same from a file. Raises ModelError where it cannot be read."""
+        file = Path(path)
+        try:
+            if file.stat().st_size > MOST_BYTES:
+                raise ModelError(f"{file} is larger than any exported model; is the path right?")
+            content = file.read_bytes()
+        except OSError as error:
+            raise ModelError(
+                f"{file} cannot be read: {error.strerror}. Make one: tellapart export RUN -o {file}"
+            ) from None
+        return cls(content, str(file), **options)
+
+    def picture(self, content: bytes | Image.Image, name: str) -> Image.Image:
+        """The upright RGB picture that the graph takes. Raises ImageError."""
+        return looked_at(content, name, self.preprocess, self._most_pixels)
+
+    def answer(
+        self, content: bytes | Image.Image, name: str
+    ) -> tuple[NDArray[np.float32], float | None]:
+        """Probabilities (K,) and novelty of one picture: a file's bytes, or an image. Raises ImageError."""
+        values = self._run(self.picture(content, name), self._names, name)
+        return values["probabilities"], _number(values.get("novelty"))
+
+    def steps(self, content: bytes | Image.Image, name: str) -> Steps:
+        """The same with all that lies between. Raises ImageError."""
+        picture = self.picture(content, name)
+        values = self._run(picture, [*self._names, "pixels", "features"], name)
+        novelty = _number(values.pop("novelty", None))
+        return Steps(np.asarray(picture), novelty=novelty, **values)
+
+    def _run(
+        self, picture: Image.Image, names: list[str], name: str
+    ) -> dict[str, NDArray[np.float32]]:
+        try:
+            values = self._session.run(np.asarray(picture), names)
+        except Exception as error:  # of a runtime, such as for want of memory
+            raise ImageError(name, "cannot be computed", str(error).strip()) from None
+        probabilities = values["probabilities"]
+        if probabilities.shape != (len(self.classes),):
+            raise ModelError(
+                f"the model answers {probabilities.shape} for {len(self.classes)} classes. Export it again"
+            )
+        if not np.isfinite(probabilities).all():
+            raise ImageError(name, "no features", "the network's answer is not a finite number")
+        return values
+
+
+def _number(value: NDArray[np.float32] | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _classes(values: Any) -> tuple[str, ...]:
+    classes = tuple(values)
+    if not 1 <= len(classes) <= _MOST_CLASSES or not all(isinstance(c, str) for c in classes):
+        raise ValueError("its classes are no list of names")
+    return classes
+
+
+def _rule(values: dict[str, Any]) -> Rule:
+    rule = Rule(**values)
+    numbers = [value for value in vars(rule).values() if value is not None]
+    if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
+        raise ValueError("its thresholds are no numbers")
+    return rule

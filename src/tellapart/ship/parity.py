@@ -1,0 +1,206 @@
+"""Two ways to the same answer, held against each other: where do they part, and by how much?
+
+Both are taken apart into the same steps. When the answers part, the first step whose values differ by more
+than its allowance is named; decoders and resizing may differ by fractions of a grey level. What is compared
+are samples of a step, so that the values of one side can be kept in a file.
+
+It does not know which of the two is right.
+"""
+
+import base64
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.errors import ParityError
+from tellapart.model.preprocess import PreprocessSpec
+from tellapart.ship.exported import Steps
+
+__all__ = ["MOST_APART", "STEPS", "Compared", "Parity", "Samples", "compare_steps", "judge"]
+
+MOST_APART: Final = 0.01
+"""Between two probabilities of the same class."""
+
+STEPS: Final = ("decode", "resize", "network", "calibration")
+
+_MARGIN = 0.02  # between the first class and the second, within which they may change places
+_MOST_NOVELTY = (0.1, 0.02)  # in about standard deviations of known pictures, and a share of it
+_ALLOWED = (0.5, 0.25, 0.01)  # grey levels, grey levels, share of the vector's length
+_COUNT = 512  # sampled places of a picture
+_PLACES = np.random.default_rng(0).random((_COUNT, 2))
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What is compared of `Steps`: `size` (height, width) of the decoded picture, its values at some
+    places, uint8 (P, 3), what the network sees there, in grey levels, float32 (P, 3), and the rest whole."""
+
+    size: tuple[int, int]
+    decoded: NDArray[np.uint8]
+    pixels: NDArray[np.float32]
+    features: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    novelty: float | None
+
+    @classmethod
+    def of(cls, steps: Steps, spec: PreprocessSpec) -> Self:
+        height, width = steps.decoded.shape[:2]
+        y, x = (_PLACES * (height, width)).astype(int).T
+        v, u = (_PLACES * spec.size).astype(int).T
+        mean, std = (255 * np.asarray(part, np.float32) for part in (spec.mean, spec.std))
+        seen = steps.pixels[0][:, v, u].T * std + mean
+        return cls(
+            (height, width), steps.decoded[y, x], seen, steps.features, steps.probabilities,
+            steps.novelty,
+        )  # fmt: skip
+
+    def to_json(self) -> dict[str, Any]:
+        """Rounded where that is far below what is allowed."""
+        return {
+            "size": list(self.size),
+            "decoded": _packed(self.decoded),
+            "pixels": _packed(self.pixels.astype("<f2")),
+            "features": _packed(self.features.astype("<f4")),
+            "probabilities": self.probabilities.tolist(),
+            "novelty": self.novelty,
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Raises KeyError, TypeError or ValueError where that is not what `to_json` gave."""
+        height, width = map(int, values["size"])
+        decoded = _unpacked(values["decoded"], np.uint8)
+        pixels = _unpacked(values["pixels"], "<f2").astype(np.float32)
+        novelty = values["novelty"]
+        return cls(
+            (height, width), decoded.reshape(_COUNT, 3), pixels.reshape(_COUNT, 3),
+            _unpacked(values["features"], "<f4"), np.asarray(values["probabilities"], np.float32),
+            None if novelty is None else float(novelty),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One picture: the largest difference of a probability and that of the novelty, whether the answers
+    part, and at which step."""
+
+    picture: str
+    difference: float
+    novelty: float
+    classes: tuple[int, int]
+    parted: bool
+    step: str | None
+
+
+@dataclass(frozen=True)
+class Parity:
+    """`n` pictures of `kinds` kinds of file agree: their probabilities differ by `largest` at most, for
+    `picture`, and `swapped` of them, near ties, have another first class. `where` says which pictures."""
+
+    n: int
+    kinds: int
+    largest: float
+    picture: str
+    swapped: int
+    where: str
+
+    def sentence(self) -> str:
+        """In one line."""
+        kinds = f" of {self.kinds} kinds" if self.kinds > 1 else ""
+        ties = f", {self.swapped} near ties swapped" if self.swapped else ""
+        return (
+            f"{self.n} {self.where}{kinds} get the same answer; the largest difference of a probability "
+            f"is {self.largest:.1g}{ties}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def compare_steps(picture: str, expected: Samples, found: Samples) -> Compared:
+    """Whether `found` answers as `expected` does, and where not, at which step the two part.
+
+    They part where a probability differs by more than `MOST_APART`, where another class is first by more
+    than a near tie, or where novelty differs by more than a tenth of its usual spread and
+    2 % of itself.
+    """
+    p, q = expected.probabilities, found.probabilities
+    classes = int(p.argmax()), int(q.argmax())
+    if p.shape != q.shape:
+        return Compared(picture, 1.0, 0.0, classes, True, "calibration")
+    difference = float(np.abs(p - q).max())
+    margin = float(p[classes[0]] - p[classes[1]])
+    novelty, strange = _novelty_apart(expected.novelty, found.novelty)
+    parted = not difference <= MOST_APART or margin > _MARGIN or strange
+    step = _step(expected, found) if parted else None
+    return Compared(picture, difference, novelty, classes, parted, step)
+
+
+def judge(compared: Iterable[Compared], *, kinds: int, where: str, next_step: str) -> Parity:
+    """All pictures together. Raises ParityError where the answers part, naming the worst picture."""
+    every = list(compared)
+    parted = [one for one in every if one.parted]
+    if parted:
+        worst = max(parted, key=lambda one: (one.difference, one.novelty, one.picture))
+        what = (
+            f"a probability that differs by {worst.difference:.3f}; at most {MOST_APART} is allowed"
+        )
+        if worst.difference <= MOST_APART:
+            what = f"a novelty that differs by {worst.novelty:.3g}"
+        raise ParityError(
+            f"{len(parted)} of {len(every)} pictures get another answer. They part at the step "
+            f"{worst.step}: the worst is {worst.picture}, with {what}. {next_step}",
+            worst.picture,
+            str(worst.step),
+        )
+    worst = max(every, key=lambda one: one.difference)
+    swapped = sum(one.classes[0] != one.classes[1] for one in every)
+    return Parity(len(every), kinds, worst.difference, worst.picture, swapped, where)
+
+
+def _novelty_apart(expected: float | None, found: float | None) -> tuple[float, bool]:
+    """By how much it differs, and whether that is too much."""
+    if expected is None or found is None:
+        return 0.0, expected is not found
+    apart = abs(expected - found)
+    least, share = _MOST_NOVELTY
+    return apart, not apart <= least + share * abs(expected)
+
+
+def _step(expected: Samples, found: Samples) -> str:
+    """The first step beyond its allowance; where none is, the one that comes nearest to it, if that is
+    much, since small differences can add up."""
+    if expected.size != found.size:
+        return "decode"
+    a, b = expected.features, found.features
+    if a.shape != b.shape:
+        return "network"
+    length = float(np.linalg.norm(a)) or 1.0
+    apart = (
+        float(np.abs(expected.decoded.astype(np.float32) - found.decoded).mean()),
+        float(np.abs(expected.pixels - found.pixels).mean()),
+        float(np.linalg.norm(a - b)) / length,
+    )
+    shares = [value / most for value, most in zip(apart, _ALLOWED, strict=True)]
+    for step, share in zip(STEPS, shares, strict=False):
+        if not share <= 1:
+            return step
+    nearest = int(np.argmax(shares))
+    return STEPS[nearest] if shares[nearest] > 0.5 else "calibration"
+
+
+def _packed(values: NDArray[Any]) -> str:
+    return base64.b64encode(zlib.compress(values.tobytes(), 9)).decode("ascii")
+
+
+def _unpacked(text: str, kind: Any) -> NDArray[Any]:
+    """At most 16 MiB."""
+    stream = zlib.decompressobj()
+    raw = stream.decompress(base64.b64decode(text, validate=True), 16 << 20)
+    if stream.unconsumed_tail:
+        raise ValueError("a reference is too long")
+    return np.frombuffer(raw, kind).copy()
