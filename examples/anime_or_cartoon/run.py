@@ -188,16 +188,25 @@ print(f"stage-1: {learn.validate().sentence()}")
 # %% [markdown]
 # ## 7. Use it
 #
-# The exported folder holds all that is needed, and runs without torch.
+# The exported file holds all that is needed, and gives the same answer everywhere: pictures that take no part
+# in the training are answered by it. Nothing of torch is needed for that.
 
 # %%
-learn.export(args.out / "model", overwrite=True)
-model = tellapart.load(args.out / "model")
+exported = learn.export(args.out / "model.onnx", web=args.out / "page")
+print(exported.sentence())
+model = tellapart.load(exported.file)
 for file in new:
     answer = model.predict(file)
     category, index, probabilities = answer
     said = f"{category} with {probabilities.max():.4f}, {answer.verdict}"
     print(f"{file.name}, of {file.parent.name}: {answer.error or said}")
+
+# %% [markdown]
+# The folder `page` is the app: put it on any host of files, and open it on a phone. What is photographed there
+# stays there. To look at it here: `python -m http.server --bind 127.0.0.1 -d` and the folder.
+
+# %%
+print(f"A page for the phone: {exported.web}")
 
 # %% [markdown]
 # ## Three questions

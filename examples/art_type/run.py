@@ -137,10 +137,20 @@ figure.savefig(args.out / "confusion.png")
 #
 # An answer whose probability is below 0.7 is `not_sure`. How often are such answers wrong?
 
+# %% [markdown]
+# They are answered by the exported file, on a computer without torch as well; the folder `page` answers on a
+# phone, in its browser.
+
 # %%
 learn.load("stage-3")
+exported = learn.export(args.out / "model.onnx", web=args.out / "page")
+print(exported.sentence())
+print(f"A page for the phone: {exported.web}")
+
+# %%
+model = tellapart.load(exported.file)
 for path, label in zip(new.paths, new.labels, strict=True):
-    answer = learn.predict(new.root / path)
+    answer = model.predict(new.root / path)
     category, index, probabilities = answer
     said = f"{category} with {probabilities.max():.4f}, {answer.verdict}"
     print(f"{path}, of {label}: {answer.error or said}")

@@ -92,6 +92,18 @@ from tellapart.cli.main import main; main()"""
         assert 'pip install "tellapart[train]"' in done.stderr
 
 
+def test_a_command_loads_no_other():
+    code = """
+import sys
+from tellapart.cli.main import app
+try: app(["predict", "--help"])
+except SystemExit: pass
+print(*(name for name in sys.modules if name.startswith("tellapart.cli.")))"""
+    loaded = loaded_output(code).splitlines()[-1].split()
+    assert "tellapart.cli.predict" in loaded
+    assert not {"tellapart.cli.train", "tellapart.cli.clean", "tellapart.cli.gather"} & set(loaded)
+
+
 def test_a_missing_extra_in_python():
     code = """
 import sys; sys.modules["pandas"] = None
@@ -104,23 +116,13 @@ except tellapart.TellapartError as error: print(error)"""
 def test_every_command_shows_examples():
     from typer.testing import CliRunner
 
+    from typer.main import get_command
+
     from tellapart.cli.main import app
 
-    for command in (
-        "gather",
-        "verify",
-        "train",
-        "backbones",
-        "check",
-        "clean",
-        "report",
-        "show",
-        "lr-find",
-        "finetune",
-        "predict",
-        "gallery",
-        "demo",
-    ):
+    commands = list(get_command(app).commands)
+    assert {"train", "export", "predict", "serve"} <= set(commands)
+    for command in commands:
         shown = CliRunner().invoke(app, [command, "--help"]).output
         assert f"tellapart {command}" in shown
         assert "Example" in shown

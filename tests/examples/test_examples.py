@@ -36,6 +36,8 @@ PROMISED = {
         r"loss \d\.\d{3}  http://127\.0\.0\.1:\d+/sculpture/",
         r"All to cleaned: of \d+ pictures",
         r"stage-1: error rate .* 95 % interval",
+        r"model\.onnx: \d+\.\d MB\. 100 files of held-out pictures of 12 kinds get the same answer",
+        r"A page for the phone: \S+page",
         r"drawings-\d+-\S+, of drawings: \w+ with 0\.\d{4}, (not_)?sure",
         r"validation pictures is .* the error rate moves in such steps",
         r"Cross-validated, all pictures: error rate .* 95 % interval",
@@ -46,6 +48,8 @@ PROMISED = {
         r"valid: stage-1 error rate .* of 10; 95 % interval",
         r"valid: stage-3 error rate .* of 10; 95 % interval",
         r"From stage-1 to stage-3: of 10 pictures .*McNemar",
+        r"model\.onnx: \d+\.\d MB\. 100 files of held-out pictures of 12 kinds get the same answer",
+        r"A page for the phone: \S+page",
         r"of painting: \w+ with 0\.\d{4}, (not_)?sure",
         r"(?m)^(not_)?sure: error rate .* 95 % interval",
     ],
@@ -56,7 +60,10 @@ WRITTEN = {
         "pictures.png",
         "top_losses.png",
         "lr_find.png",
-        "model/network.onnx",
+        "model.onnx",
+        "model.md",
+        "page/index.html",
+        "page/model.onnx",
         "pictures/receipt.csv",
     ],
     "art_type": [
@@ -64,6 +71,8 @@ WRITTEN = {
         "lr_find-2.png",
         "report.html",
         "run/stages/stage-3/network.onnx",
+        "model.onnx",
+        "page/index.html",
     ],
 }
 

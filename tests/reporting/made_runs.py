@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from run_copies import copy_of_run
 from tellapart.data.dataset import Dataset
 from tellapart.evaluation.abstention import risk_coverage, threshold_for
 from tellapart.evaluation.calibration import calibration
 from tellapart.evaluation.metrics import evaluate
 from tellapart.training.probe import Probe
-from tellapart.training.run import Run, claim_folder, export_run, write_info, write_run
+from tellapart.training.run import Run, claim_folder, write_info, write_run
 from tellapart.training.train import run_tables
 from tellapart.training.trust import Trust
 
@@ -50,7 +51,7 @@ def made_run(
 
 def as_stage(run: Run, name: str = "stage-2") -> Run:
     """A folder like that of a fine-tuned stage: valid answers alone, nothing promised, two epochs."""
-    stage = export_run(run, run.folder / "stages" / name)
+    stage = copy_of_run(run, run.folder / "stages" / name)
     kept = [row for row in stage.predictions() if row[1] != "train"]
     header = ["path", "split", "label", "predicted", *(f"p_{name}" for name in run.classes)]
     _write(stage.folder / "predictions.csv", [header, *kept])

@@ -208,14 +208,14 @@ def test_verify_names_the_step_on_a_machine_without_the_run(step, exported, monk
     file = tmp_path / "broken.onnx"
     file.write_bytes(BROKEN[step](monkeypatch, exported.file.read_bytes()))
     with pytest.raises(ParityError) as caught:
-        exporting.verify(file)
+        exporting.verify_export(file)
     assert caught.value.step == step
     assert "the drawing as" in caught.value.picture
 
 
 def test_verify_passes_what_is_whole(run, exported):
-    assert exporting.verify(exported.file).n == len(KINDS)
-    assert exporting.verify(exported.file, run, pictures=12).kinds == 12
+    assert exporting.verify_export(exported.file).n == len(KINDS)
+    assert exporting.verify_export(exported.file, run, pictures=12).kinds == 12
 
 
 def test_nothing_is_written_where_the_answers_part(run, tmp_path, monkeypatch):

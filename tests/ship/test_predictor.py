@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 import tellapart
+from run_copies import copy_of_run
 from tellapart.errors import ModelError, RunError, UsageError
 from tellapart.ship.inputs import find_pictures
 from tellapart.ship.prediction import SURE_FROM, Prediction, Rule
 from tellapart.ship.predictor import Predictor
-from tellapart.training.run import Run, export_run
+from tellapart.training.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +229,7 @@ def test_the_run_holds_what_was_measured_and_its_copy_too(larger_run, tmp_path):
     assert info["temperature"] == larger_run.info["probe"]["temperature"]
     assert set(info["calibration"]) == {"out_of_fold", "valid"}
     assert info["calibration"]["valid"]["after"]["n"] == larger_run.metrics["valid"].n
-    copy = export_run(larger_run, tmp_path / "copy")
+    copy = copy_of_run(larger_run, tmp_path / "copy")
     picture = Image.new("RGB", (60, 60), (40, 50, 60))
     one, two = (tellapart.load(r.folder).predict(picture) for r in (larger_run, copy))
     assert one.to_json() == two.to_json()

@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from run_copies import copy_of_run
 from tellapart.errors import RunError
 from tellapart.model.backbones import open_backbone, open_embedded
 from tellapart.training.probe import Probe
-from tellapart.training.run import Run, claim_folder, export_run, write_run
+from tellapart.training.run import Run, claim_folder, write_run
 
 CONFIG = {"data": "/pictures", "seed": 0}
 INFO = {
@@ -134,12 +135,8 @@ def trained(tmp_path):
     return write_run(folder, info, probe(), {"history.csv": (["epoch"], [[0]])})
 
 
-def test_an_exported_run_has_its_network_with_it(trained, tmp_path, monkeypatch):
-    export_run(trained, tmp_path / "a" / "copy")
-    copy = Run.load(tmp_path / "a" / "copy")
-    assert {path.name for path in copy.folder.iterdir()} == {
-        "config.json", "history.csv", "probe.safetensors", "network.onnx", "run.json",
-    }  # fmt: skip
+def test_a_run_with_a_network_of_its_own_needs_nothing_else(trained, tmp_path, monkeypatch):
+    copy = Run.load(copy_of_run(trained, tmp_path / "copy").folder)
     original = trained.backbone()
     monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "empty"))
     open_embedded.cache_clear()
@@ -149,20 +146,3 @@ def test_an_exported_run_has_its_network_with_it(trained, tmp_path, monkeypatch)
     assert backbone.info.preprocess == original.info.preprocess
     assert not (tmp_path / "empty").exists()
     assert {**copy.info, "backbone": None} == {**trained.info, "backbone": None}
-
-
-def test_an_exported_run_can_be_exported(trained, tmp_path):
-    once = export_run(trained, tmp_path / "once")
-    twice = export_run(Run.load(once.folder), tmp_path / "twice")
-    assert twice.backbone().graph == trained.backbone().graph
-
-
-def test_an_export_replaces_nothing(trained, tmp_path):
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "holiday.jpg").write_bytes(b"precious")
-    (tmp_path / "file").write_bytes(b"precious")
-    for place in (tmp_path / "photos", tmp_path / "file", trained.folder):
-        with pytest.raises(RunError, match="choose another folder"):
-            export_run(trained, place)
-    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["holiday.jpg"]
-    assert (tmp_path / "file").read_bytes() == b"precious"

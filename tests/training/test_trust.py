@@ -9,9 +9,9 @@ import pytest
 
 from tellapart.errors import UsageError
 from tellapart.evaluation.novelty import auroc
+from tellapart.evaluation.share import parse_share
 from tellapart.training.novel_classes import fit_novelty
 from tellapart.training.recipe import ConvexProbe, Task
-from tellapart.evaluation.share import parse_share
 from tellapart.training.trust import Trust, at_temperature, fit_trust
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

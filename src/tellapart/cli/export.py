@@ -79,11 +79,11 @@ def export(
     with progress_bars(quiet) as progress:
         if verify:
             file, run = (
-                (target, None) if target.is_file() else (out or target / "model.onnx", target)
+                (target, None) if _is_file(target) else (out or target / "model.onnx", target)
             )
             if int8 or batch or web or runtime:
                 raise UsageError("--verify writes nothing; leave the other options out")
-            parity = exporting.verify(
+            parity = exporting.verify_export(
                 file, run, pictures=pictures, workers=workers, progress=progress
             )
             shown, text = parity.to_json(), f"{file}: {parity.sentence()}"
@@ -104,6 +104,10 @@ def export(
         typer.echo(text)
     if not verify and not quiet:
         _next(exported)
+
+
+def _is_file(target: Path) -> bool:
+    return target.is_file() or (target.suffix == ".onnx" and not target.is_dir())
 
 
 def _next(exported: "Exported") -> None:

@@ -28,9 +28,10 @@ from tellapart.finetuning.one_cycle import OneCycle
 from tellapart.finetuning.recorder import Fit, Recorder
 from tellapart.finetuning.schedule import FASTAI_2, Rate, fine_tune_plan, format_lr
 from tellapart.finetuning.stages import base_stage, copy_stage, needed_stages
+from tellapart.ship.export import Exported, export
 from tellapart.ship.prediction import Prediction
 from tellapart.ship.predictor import Predictor
-from tellapart.training.run import Run, export_run
+from tellapart.training.run import Run
 from tellapart.training.train import TrainOptions, train
 
 __all__ = ["Learner"]
@@ -215,12 +216,12 @@ class Learner:
         """The answer for one picture, as `(category, index, probabilities)`."""
         return Predictor.of_run(self.stage, workers=1).predict(source)
 
-    def export(self, folder: str | Path, *, overwrite: bool = False) -> Path:
-        """A run folder of its own at `folder`, which `tellapart.load` opens, here and elsewhere.
+    def export(self, out: str | Path | None = None, **options: Any) -> Exported:
+        """The stage as one file, `model.onnx` in its folder by default, that answers everywhere.
 
-        `overwrite` replaces an earlier one. Raises RunError where something else is there.
+        `options` are those of `tellapart.export`, which says what can go wrong.
         """
-        return export_run(self.stage, Path(folder), overwrite=overwrite).folder
+        return export(self.stage, out, **options)
 
     def _next_name(self) -> str:
         """fit-1, fit-2, …, so that a script run again finds its own; never one that is still needed."""

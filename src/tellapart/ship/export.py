@@ -8,12 +8,12 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from tellapart import __version__
 from tellapart.data.atomic_file import write_atomically
 from tellapart.errors import ModelError, RunError, UsageError
 from tellapart.model.backbone import Backbone
@@ -32,7 +32,7 @@ from tellapart.training.run_pictures import run_pictures
 if TYPE_CHECKING:
     from tellapart.ship.int8_gate import Int8Gate
 
-__all__ = ["Exported", "export", "verify"]
+__all__ = ["Exported", "export", "verify_export"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -138,7 +138,7 @@ def export(
     return Exported(file, card, parity, len(content), tested, where, site)
 
 
-def verify(
+def verify_export(
     file: str | Path,
     run: Run | str | Path | None = None,
     *,
@@ -202,7 +202,7 @@ def _facts(run: Run, int8: "Int8Gate | None") -> dict[str, Any]:
         "dataset": data,
         "precision": "float32" if int8 is None else "int8",
         "int8": None if int8 is None else int8.to_json(),
-        "versions": {"tellapart": __version__, "onnx": onnx.__version__, **_trained_with(info)},
+        "versions": {"tellapart": version("tellapart"), "onnx": onnx.__version__, **_trained_with(info)},
     }
 
 

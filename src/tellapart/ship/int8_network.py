@@ -16,13 +16,14 @@ from tellapart.errors import ImageError, ModelError, UsageError
 from tellapart.model.backbone import Backbone
 from tellapart.ship.int8 import quantise
 from tellapart.ship.int8_gate import Int8Gate, compare_precisions
+from tellapart.ship.predictor import rule_of
 from tellapart.training.embed import Embedder, embed_again
 from tellapart.training.logistic import Array
 from tellapart.training.run import Run
 
 __all__ = ["int8_network"]
 
-_CALIBRATION = 200  # pictures
+_CALIBRATION = 64  # pictures
 
 Progress = Callable[[str, int, int], None]
 
@@ -61,7 +62,7 @@ def int8_network(
     bound = None if run.trust is None or run.trust.novelty is None else run.trust.novelty.threshold
     gate = compare_precisions(
         p, q, dataset.targets[rows], max_loss=max_loss, float_novelty=strange,
-        int8_novelty=strange_now, strange_from=bound,
+        int8_novelty=strange_now, strange_from=bound, sure_from=rule_of(run).sure_from,
     )  # fmt: skip
     if not gate.accepted:
         raise ModelError(

@@ -38,7 +38,8 @@ def rewrite(
     model: ModelProto, layers: Mapping[str, tuple[Layer, Integers]], grids: Mapping[str, Grid]
 ) -> None:
     """Make the layers, by their names, compute in 8 bits, in place. `grids` are those of the activations
-    before and behind them; all that reads these gets the numbers on the grid."""
+    before and behind them: under their old names are now the numbers on the grid, for all that reads
+    them, maps and outputs included."""
     graph = model.graph
     read_before = {name for node in graph.node for name in node.input}
     behind = _folded(model, layers, grids)
@@ -49,13 +50,13 @@ def rewrite(
             continue
         new = NodeProto()
         new.CopyFrom(node)
-        new.input[:] = [f"{name}/8" if name in grids else name for name in node.input]
-        new.output[:] = [behind.get(name, name) for name in node.output]
+        given = [behind.get(name, name) for name in node.output]
+        new.output[:] = [f"{name}/float" if name in grids else name for name in given]
         if node.output[0] in layers:
             layer, integers = layers[node.output[0]]
             nodes.use_integers(new, layer, integers, grids[layer.source])
         nodes.list.append(new)
-        for name in new.output:
+        for name in given:
             if name in grids:
                 nodes.quantise(name, grids[name])
     del graph.node[:]
@@ -85,13 +86,13 @@ class _Nodes:
         self._graph = graph
 
     def quantise(self, name: str, grid: Grid) -> None:
-        """The value `name` on its grid, as `name/8`."""
+        """The value `name` from `name/float`, on its grid."""
         constants = [
             self._constant(f"{name}/scale", np.asarray(grid.scale)),
             self._constant(f"{name}/zero", np.asarray(grid.zero)),
         ]
-        self._add("QuantizeLinear", [name, *constants], f"{name}/uint8")
-        self._add("DequantizeLinear", [f"{name}/uint8", *constants], f"{name}/8")
+        self._add("QuantizeLinear", [f"{name}/float", *constants], f"{name}/uint8")
+        self._add("DequantizeLinear", [f"{name}/uint8", *constants], name)
 
     def use_integers(self, node: NodeProto, layer: Layer, integers: Integers, source: Grid) -> None:
         """Let a layer's node read its weights and its bias from integers."""
@@ -113,14 +114,15 @@ class _Nodes:
             self._constant(f"{name}/scale", scale),
             self._constant(f"{name}/zero", np.zeros(len(scale), integers.dtype)),
         ]
-        return self._add("DequantizeLinear", inputs, f"{name}/8", axis=axis)
+        return self._add("DequantizeLinear", inputs, f"{name}/float", axis=axis)
 
     def _constant(self, name: str, value: NDArray[Any]) -> str:
         self._graph.initializer.append(numpy_helper.from_array(value, name))
         return name
 
     def _add(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        self.list.append(helper.make_node(op, inputs, [output], name=output, **attributes))
+        name = f"{output}/{op}"
+        self.list.append(helper.make_node(op, inputs, [output], name=name, **attributes))
         return output
 
 

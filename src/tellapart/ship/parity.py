@@ -20,14 +20,25 @@ from tellapart.errors import ParityError
 from tellapart.model.preprocess import PreprocessSpec
 from tellapart.ship.exported import Steps
 
-__all__ = ["MOST_APART", "STEPS", "Compared", "Parity", "Samples", "compare_steps", "judge"]
+__all__ = [
+    "MOST_APART",
+    "MOST_APART_INT8",
+    "STEPS",
+    "Compared",
+    "Parity",
+    "Samples",
+    "compare_steps",
+    "judge",
+]
 
 MOST_APART: Final = 0.01
-"""Between two probabilities of the same class."""
+"""Between two probabilities of the same class. Within twice that two classes may change places."""
+
+MOST_APART_INT8: Final = 0.05
+"""The same of a network in 8 bits on another machine, whose decoder may differ by a grey level."""
 
 STEPS: Final = ("decode", "resize", "network", "calibration")
 
-_MARGIN = 0.02  # between the first class and the second, within which they may change places
 _MOST_NOVELTY = (0.1, 0.02)  # in about standard deviations of known pictures, and a share of it
 _ALLOWED = (0.5, 0.25, 0.01)  # grey levels, grey levels, share of the vector's length
 _COUNT = 512  # sampled places of a picture
@@ -121,12 +132,19 @@ class Parity:
         return dict(vars(self))
 
 
-def compare_steps(picture: str, expected: Samples, found: Samples) -> Compared:
+def compare_steps(
+    picture: str,
+    expected: Samples,
+    found: Samples,
+    *,
+    strict: bool = False,
+    most: float = MOST_APART,
+) -> Compared:
     """Whether `found` answers as `expected` does, and where not, at which step the two part.
 
-    They part where a probability differs by more than `MOST_APART`, where another class is first by more
-    than a near tie, or where novelty differs by more than a tenth of its usual spread and
-    2 % of itself.
+    They part where a probability differs by more than `most`, where another class is first by more than a
+    near tie, or where novelty differs by more than a tenth of its usual spread and 2 % of itself; with
+    `strict` also where pictures are decoded or resized otherwise, whatever comes of it.
     """
     p, q = expected.probabilities, found.probabilities
     classes = int(p.argmax()), int(q.argmax())
@@ -135,21 +153,27 @@ def compare_steps(picture: str, expected: Samples, found: Samples) -> Compared:
     difference = float(np.abs(p - q).max())
     margin = float(p[classes[0]] - p[classes[1]])
     novelty, strange = _novelty_apart(expected.novelty, found.novelty)
-    parted = not difference <= MOST_APART or margin > _MARGIN or strange
+    parted = not difference <= most or margin > 2 * most or strange
+    parted = parted or (strict and not max(_apart(expected, found)[:2]) <= 1)
     step = _step(expected, found) if parted else None
     return Compared(picture, difference, novelty, classes, parted, step)
 
 
-def judge(compared: Iterable[Compared], *, kinds: int, where: str, next_step: str) -> Parity:
+def judge(
+    compared: Iterable[Compared],
+    *,
+    kinds: int,
+    where: str,
+    next_step: str,
+    most: float = MOST_APART,
+) -> Parity:
     """All pictures together. Raises ParityError where the answers part, naming the worst picture."""
     every = list(compared)
     parted = [one for one in every if one.parted]
     if parted:
         worst = max(parted, key=lambda one: (one.difference, one.novelty, one.picture))
-        what = (
-            f"a probability that differs by {worst.difference:.3f}; at most {MOST_APART} is allowed"
-        )
-        if worst.difference <= MOST_APART:
+        what = f"a probability that differs by {worst.difference:.3f}; at most {most} is allowed"
+        if worst.difference <= most:
             what = f"a novelty that differs by {worst.novelty:.3g}"
         raise ParityError(
             f"{len(parted)} of {len(every)} pictures get another answer. They part at the step "
@@ -174,23 +198,26 @@ def _novelty_apart(expected: float | None, found: float | None) -> tuple[float, 
 def _step(expected: Samples, found: Samples) -> str:
     """The first step beyond its allowance; where none is, the one that comes nearest to it, if that is
     much, since small differences can add up."""
-    if expected.size != found.size:
-        return "decode"
-    a, b = expected.features, found.features
-    if a.shape != b.shape:
-        return "network"
-    length = float(np.linalg.norm(a)) or 1.0
-    apart = (
-        float(np.abs(expected.decoded.astype(np.float32) - found.decoded).mean()),
-        float(np.abs(expected.pixels - found.pixels).mean()),
-        float(np.linalg.norm(a - b)) / length,
-    )
-    shares = [value / most for value, most in zip(apart, _ALLOWED, strict=True)]
+    shares = _apart(expected, found)
     for step, share in zip(STEPS, shares, strict=False):
         if not share <= 1:
             return step
     nearest = int(np.argmax(shares))
     return STEPS[nearest] if shares[nearest] > 0.5 else "calibration"
+
+
+def _apart(expected: Samples, found: Samples) -> tuple[float, float, float]:
+    """By how much decoded picture, pixels and features differ, as shares of what is allowed."""
+    a, b = expected.features, found.features
+    if expected.size != found.size:
+        return np.inf, np.inf, np.inf
+    values = (
+        float(np.abs(expected.decoded.astype(np.float32) - found.decoded).mean()),
+        float(np.abs(expected.pixels - found.pixels).mean()),
+        np.inf if a.shape != b.shape else float(np.linalg.norm(a - b) / (np.linalg.norm(a) or 1)),
+    )
+    decode, resize, network = (value / most for value, most in zip(values, _ALLOWED, strict=True))
+    return decode, resize, network
 
 
 def _packed(values: NDArray[Any]) -> str:

@@ -12,7 +12,15 @@ from tellapart.data.gallery.picture import CLASSES, draw_picture
 from tellapart.data.ordered_map import ordered_map
 from tellapart.errors import ImageError, ModelError, ParityError
 from tellapart.ship.exported import REFERENCE, ModelFile
-from tellapart.ship.parity import Compared, Parity, Samples, compare_steps, judge
+from tellapart.ship.parity import (
+    MOST_APART,
+    MOST_APART_INT8,
+    Compared,
+    Parity,
+    Samples,
+    compare_steps,
+    judge,
+)
 from tellapart.ship.picture_kinds import KINDS, as_kind
 
 __all__ = ["reference_files", "verify_file"]
@@ -44,6 +52,8 @@ def verify_file(model: ModelFile, name: str, *, workers: int = 1) -> Parity:
     if not kept:
         raise ModelError(f"{name} carries nothing to verify it with. Export it again")
 
+    most = MOST_APART if model.facts["precision"] == "float32" else MOST_APART_INT8
+
     def compared(one: tuple[str, bytes, Samples]) -> Compared:
         kind, content, expected = one
         try:
@@ -55,11 +65,12 @@ def verify_file(model: ModelFile, name: str, *, workers: int = 1) -> Parity:
                 kind,
                 "decode",
             ) from None
-        return compare_steps(f"the drawing as {kind}", expected, found)
+        return compare_steps(f"the drawing as {kind}", expected, found, most=most)
 
     return judge(
         ordered_map(compared, kept, workers=workers), kinds=len(kept), where="drawings",
         next_step="Update Pillow and ONNX Runtime here, or export again with the versions at hand",
+        most=most,
     )  # fmt: skip
 
 

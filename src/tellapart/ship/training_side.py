@@ -1,6 +1,7 @@
 """The answer as training gives it, taken apart into steps: what an exported file is held against."""
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from tellapart.model.backbone import Backbone
@@ -22,11 +23,17 @@ class TrainingSide:
         self.embedder = Embedder(backbone or run.backbone(), run.preprocess, workers=workers)
         self._probe, self._trust = run.probe, run.trust
 
-    def steps(self, content: bytes | Image.Image, name: str) -> Steps:
-        """What becomes of one picture. Raises ImageError."""
+    def steps(
+        self,
+        content: bytes | Image.Image,
+        name: str,
+        seen: NDArray[np.float32] | None = None,
+    ) -> Steps:
+        """What becomes of one picture. With `seen`, float32 (1, 3, S, S), the network looks at that, and not
+        at what was prepared here. Raises ImageError."""
         picture = self.embedder.picture(content, name)
         pixels = self.embedder.preprocess.apply(picture)
-        features = self.embedder.outputs(pixels)["features"][0]
+        features = self.embedder.outputs(pixels if seen is None else seen)["features"][0]
         kept = as_stored(features)[None]
         novelty = None if self._trust is None else self._trust.novelty
         return Steps(

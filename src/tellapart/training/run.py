@@ -46,7 +46,6 @@ __all__ = [
     "Run",
     "Tables",
     "claim_folder",
-    "export_run",
     "read_config",
     "write_info",
     "write_run",
@@ -266,30 +265,6 @@ def write_info(folder: Path, info: dict[str, Any]) -> Run:
     with writing(folder):
         write_atomically(folder / "run.json", _to_json(info))
     return Run(folder, info)
-
-
-def export_run(run: Run, folder: Path, *, overwrite: bool = False) -> Run:
-    """A copy of a run or stage with its network in it, so that nothing else is needed.
-
-    `overwrite` replaces a run that is there. Raises RunError where the folder holds something else, or
-    cannot be written.
-    """
-    own = overwrite and (folder / "config.json").exists()
-    if folder.exists() and not own and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} holds something already; choose another folder")
-    backbone = run.backbone()
-    facts = {
-        **run.info["backbone"], "graph": "network.onnx", "layout": backbone.layout,
-        "info": backbone.info.to_json(),
-    }  # fmt: skip
-    with writing(folder):
-        for name in (*_FILES, "run.json"):  # of an earlier one
-            (folder / name).unlink(missing_ok=True)
-        for name in set(_FILES) - {"network.onnx", "checkpoint.safetensors"}:
-            if (run.folder / name).exists():
-                write_atomically(folder / name, (run.folder / name).read_bytes())
-        write_atomically(folder / "network.onnx", backbone.graph)
-    return write_info(folder, {**run.info, "backbone": facts})
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
