@@ -23,7 +23,7 @@ slow: $(VENV)/.train $(VENV)/.tests
 	$(VENV)/bin/python -m pytest -m slow
 
 # Debian's Chromium, or the one that TELLAPART_CHROMIUM names.
-browser: $(VENV)/.train $(VENV)/.tests $(VENV)/.browser
+browser: $(VENV)/.train $(VENV)/.tests $(VENV)/.browser $(VENV)/.node
 	$(VENV)/bin/python -m pytest -m browser tests/browser
 
 lint: $(VENV)/.lint
@@ -51,6 +51,7 @@ bench: $(VENV)/.finetune $(VENV)/.openvino peers
 	$(VENV)/bin/python benchmarks/vs_fastai.py --pictures 950
 	$(VENV)/bin/python benchmarks/lr_find.py --at-most-factor 3
 	$(VENV)/bin/python benchmarks/trust.py
+	$(VENV)/bin/python benchmarks/int8.py --library --at-least 1.5
 
 peers: $(PEERS)/.installed
 
@@ -75,6 +76,12 @@ $(VENV)/.finetune: pyproject.toml | $(VENV)/.train
 
 $(VENV)/.tests $(VENV)/.browser $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
 	$(PIP) --group $*
+	touch $@
+
+# ONNX Runtime for browsers, in the version that the exported page is made for; without npm those tests are skipped.
+$(VENV)/.node: src/tellapart/ship/web/browser_runtime.py | $(VENV)/.train
+	! command -v npm >/dev/null || npm install --silent --no-fund --no-audit --ignore-scripts --prefix $(VENV)/node \
+		onnxruntime-web@$$($(VENV)/bin/python -c 'from tellapart.ship.web.browser_runtime import VERSION; print(VERSION)')
 	touch $@
 
 # torch, torchvision and timm are asked for together and unpinned, so that pip finds a matching set.
