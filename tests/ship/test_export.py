@@ -1,6 +1,8 @@
 """A run becomes a file: the same answers, nothing of the user's harmed, the step named where they part."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -424,3 +426,27 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(exported):
 def test_a_finished_run_is_left_as_it_was(run, exported):
     assert json.dumps(Run.load(run.folder).info) == json.dumps(run.info)
     assert "model.onnx" not in {path.name for path in run.folder.iterdir()}
+
+
+def test_a_base_install_is_enough_to_predict(run, exported, tmp_path):
+    """Blocking imports stands for an installation without them."""
+    picture = tmp_path / "ünï .png"
+    Image.effect_noise((90, 70), 80).convert("RGB").save(picture)
+    code = """
+import sys
+extras = "torch timm onnx pandas sklearn scipy safetensors matplotlib jinja2 fastapi aiohttp threadpoolctl"
+for name in extras.split(): sys.modules[name] = None
+from tellapart.cli.main import main
+sys.argv = ["tellapart", "predict", *sys.argv[1:], "--json"]
+main()"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, exported.file, picture, tmp_path / "none.jpg"],
+        capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    first, second = map(json.loads, done.stdout.splitlines())
+    expected = tellapart.load(run.folder).predict(picture)
+    assert first["label"] == expected.label
+    assert first["verdict"] == expected.verdict
+    assert "missing" in second["error"]
+    assert list(tmp_path.iterdir()) == [picture]

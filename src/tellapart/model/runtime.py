@@ -3,8 +3,11 @@
 Every session computes with one thread per call and may be called from several threads at once:
 pictures are the unit of parallel work, so an answer depends neither on the number of workers nor on
 which pictures happened to be computed together.
+
+ONNX Runtime is told to send nothing to its makers, unless the environment says otherwise.
 """
 
+import os
 import threading
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol, get_args
@@ -56,6 +59,7 @@ def open_session(graph: bytes, runtime: str = "onnxruntime", workers: int | None
 
 class _OnnxRuntime:
     def __init__(self, graph: bytes, workers: int) -> None:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it is imported
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
