@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -81,13 +82,16 @@ def process(options: argparse.Namespace, paths: list[str]) -> float:
 
 
 def single(options: argparse.Namespace, paths: list[str]) -> float:
-    """Seconds of `predict` over those of decoding and running a session with its defaults."""
+    """Seconds of `predict` over those of decoding and running a session, with all threads or one,
+    whichever is faster."""
     predictor = tellapart.load(options.model)
-    session = onnxruntime.InferenceSession(options.model, providers=["CPUExecutionProvider"])
+    one = onnxruntime.SessionOptions()
+    one.intra_op_num_threads = 1
+    sessions = [onnxruntime.InferenceSession(options.model, how) for how in (None, one)]
     decoder = ModelFile.open(options.model)
     some = paths[:40]
 
-    def bare() -> None:
+    def bare(session: onnxruntime.InferenceSession) -> None:
         for path in some:
             image = decoder.picture(Path(path).read_bytes(), path)
             session.run(["probabilities"], {"image": np.asarray(image)})
@@ -96,7 +100,8 @@ def single(options: argparse.Namespace, paths: list[str]) -> float:
         for path in some:
             predictor.predict(path)
 
-    return alternate({"session": bare, "tellapart": ours}, options.rounds, len(some))
+    sides = {"session": partial(bare, sessions[0]), "one thread": partial(bare, sessions[1])}
+    return alternate({**sides, "tellapart": ours}, options.rounds, len(some))
 
 
 def files(options: argparse.Namespace, paths: list[str]) -> float:
@@ -127,7 +132,8 @@ def files(options: argparse.Namespace, paths: list[str]) -> float:
 
 
 def alternate(sides: dict, rounds: int, count: int = 1) -> float:
-    """The second side's time over the first's, the median of the rounds' ratios; one round warms up."""
+    """The last side's time over the best of the others', the median of the rounds' ratios; one round warms
+    up."""
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 1):
         for name in list(sides) if number % 2 else reversed(list(sides)):
@@ -140,8 +146,8 @@ def alternate(sides: dict, rounds: int, count: int = 1) -> float:
             f"{name:>10}: {1000 * statistics.median(times):.1f} ms (least {1000 * min(times):.1f}), "
             f"{1 / statistics.median(times):.1f} a second"
         )
-    first, second = taken.values()
-    return statistics.median(b / a for a, b in zip(first, second, strict=True))
+    *others, ours = taken.values()
+    return statistics.median(b / min(a) for *a, b in zip(*others, ours, strict=True))
 
 
 if __name__ == "__main__":

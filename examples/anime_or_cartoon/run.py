@@ -202,8 +202,8 @@ for file in new:
     print(f"{file.name}, of {file.parent.name}: {answer.error or said}")
 
 # %% [markdown]
-# The folder `page` is the app: put it on any host of files, and open it on a phone. What is photographed there
-# stays there. To look at it here: `python -m http.server --bind 127.0.0.1 -d` and the folder.
+# The folder `page` is the app: put it on any host of files, and open it on a phone. What is photographed
+# there stays there. To look at it here: `python -m http.server --bind 127.0.0.1 -d` and the folder.
 
 # %%
 print(f"A page for the phone: {exported.web}")

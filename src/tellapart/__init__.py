@@ -19,6 +19,7 @@ _PLACES = {
     "CHECKS": "tellapart.audit.checks",
     "Dataset": "tellapart.data.dataset",
     "Explainer": "tellapart.reporting.heat_maps",
+    "Exported": "tellapart.ship.export",
     "Finding": "tellapart.audit.finding",
     "FinetuneOptions": "tellapart.finetuning.finetune_options",
     "Gathered": "tellapart.data.gather.gather",
@@ -42,6 +43,7 @@ _PLACES = {
     "compare": "tellapart.training.compare",
     "draw_gallery": "tellapart.data.gallery",
     "evaluate": "tellapart.evaluation.metrics",
+    "export": "tellapart.ship.export",
     "finetune": "tellapart.finetuning.finetune",
     "gather": "tellapart.data.gather.gather",
     "list_backbones": "tellapart.model.catalogue",
@@ -51,9 +53,11 @@ _PLACES = {
     "open_image": "tellapart.data.images",
     "plot_counts": "tellapart.reporting.counts_plot",
     "report": "tellapart.reporting.report",
+    "serve": "tellapart.ship.server.server",
     "show": "tellapart.reporting.sheet",
     "train": "tellapart.training.train",
     "verify": "tellapart.data.gather.verify",
+    "verify_export": "tellapart.ship.export",
 }
 
 __all__ = [
@@ -63,6 +67,7 @@ __all__ = [
     "BackboneEntry",
     "Dataset",
     "Explainer",
+    "Exported",
     "Finding",
     "FinetuneOptions",
     "Gathered",
@@ -86,6 +91,7 @@ __all__ = [
     "compare",
     "draw_gallery",
     "evaluate",
+    "export",
     "finetune",
     "gather",
     "list_backbones",
@@ -95,9 +101,11 @@ __all__ = [
     "open_image",
     "plot_counts",
     "report",
+    "serve",
     "show",
     "train",
     "verify",
+    "verify_export",
 ]
 
 if TYPE_CHECKING:
@@ -130,8 +138,10 @@ if TYPE_CHECKING:
     from tellapart.review.cleaned import apply_decisions
     from tellapart.review.review import Review
     from tellapart.review.server import clean
+    from tellapart.ship.export import Exported, export, verify_export
     from tellapart.ship.prediction import Prediction
     from tellapart.ship.predictor import Predictor, load
+    from tellapart.ship.server.server import serve
     from tellapart.training.compare import compare
     from tellapart.training.run import Run
     from tellapart.training.train import TrainOptions, open_dataset, train

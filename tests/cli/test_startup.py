@@ -114,9 +114,8 @@ except tellapart.TellapartError as error: print(error)"""
 
 
 def test_every_command_shows_examples():
-    from typer.testing import CliRunner
-
     from typer.main import get_command
+    from typer.testing import CliRunner
 
     from tellapart.cli.main import app
 

@@ -9,24 +9,29 @@ What it does not know: who among those that have the link is who. Names are said
 """
 
 import html
-import ipaddress
 import json
 import secrets
-import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qsl
 
-__all__ = ["MOST_BYTES", "Access", "Gate", "Refusal", "in_address"]
+from tellapart.ship.guarding import (
+    Application,
+    Headers,
+    Hosts,
+    Message,
+    Receive,
+    Refusal,
+    Send,
+    every,
+    only,
+    policy_headers,
+    send_answer,
+    with_headers,
+)
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Message, Receive, Send], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
+__all__ = ["MOST_BYTES", "Access", "Gate"]
 
 MOST_BYTES: Final = 256 << 10
 """Of the body of a request."""
@@ -35,13 +40,7 @@ _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_HEADERS: Final[Headers] = [
-    (b"content-security-policy", _POLICY.encode()),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-]
+_HEADERS: Final = policy_headers(_POLICY)
 _PAGE: Final = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8">{head}<title>tellapart</title></head>'
     "<body><p>{text}</p></body></html>"
@@ -49,14 +48,6 @@ _PAGE: Final = (
 _OPEN_THE_LINK: Final = (
     "This page opens by the link that tellapart clean has printed: it holds the key."
 )
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why a request is not answered: the HTTP status and a sentence."""
-
-    status: int
-    sentence: str
 
 
 class Access:
@@ -69,10 +60,7 @@ class Access:
     def __init__(self, port: int, host: str = "127.0.0.1", token: str | None = None) -> None:
         self.token = token or secrets.token_urlsafe(32)
         self.port, self.cookie = port, f"tellapart-{port}"
-        self._any_address = host in ("0.0.0.0", "::", "")  # noqa: S104  # compared, not bound
-        self._hosts = {"127.0.0.1", "localhost", "[::1]", in_address(host.lower())}
-        if self._any_address:
-            self._hosts.add(socket.gethostname().lower())
+        self._hosts = Hosts(host, port)
         self._tickets: set[str] = set()
         self._lock = threading.Lock()
         self.last_asked = time.monotonic()
@@ -94,37 +82,29 @@ class Access:
 
     def refusal(self, method: str, headers: Headers, *, navigating: bool = False) -> Refusal | None:
         """What speaks against a request, token and body aside; `navigating` with the link to `/`."""
-        host = _only(headers, b"host").lower()
-        if not self._is_ours(host):
+        host = only(headers, b"host").lower()
+        if not self._hosts.has(host):
             return Refusal(403, "The address is not that of this page; open the printed link.")
-        site = _only(headers, b"sec-fetch-site")
+        site = only(headers, b"sec-fetch-site")
         if site not in ("", "none", "same-origin") and not navigating:
             return Refusal(403, "Requests from other pages are not answered.")
-        origin = _only(headers, b"origin").lower()
+        origin = only(headers, b"origin").lower()
         if origin and origin != f"http://{host}":
             return Refusal(403, "Requests from other pages are not answered.")
-        if method == "POST" and not origin and not _only(headers, b"authorization"):
+        if method == "POST" and not origin and not only(headers, b"authorization"):
             return Refusal(403, "The request does not say which page it comes from.")
         return None
 
     def knows(self, headers: Headers) -> bool:
         """Whether a request carries the token, as a cookie or as `Authorization: Bearer`."""
-        kind, _, bearer = _only(headers, b"authorization").partition(" ")
+        kind, _, bearer = only(headers, b"authorization").partition(" ")
         if kind.lower() == "bearer" and self._is_token(bearer.strip()):
             return True
-        pairs = (part.strip().partition("=") for part in _all(headers, b"cookie", ";"))
+        pairs = (part.strip().partition("=") for part in every(headers, b"cookie", ";"))
         return any(name == self.cookie and self._is_token(value) for name, _, value in pairs)
 
     def _is_token(self, given: str) -> bool:
         return secrets.compare_digest(self.token.encode(), given.encode("latin-1"))
-
-    def _is_ours(self, host: str) -> bool:
-        name, colon, port = host.rpartition(":")
-        if not colon or not port.isdecimal():
-            name, port = host, "80"
-        if port != str(self.port):
-            return False
-        return name in self._hosts or (self._any_address and _is_address(name))
 
 
 class Gate:
@@ -136,10 +116,10 @@ class Gate:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        with_headers = _with_headers(send)
-        refusal = await self._ask(scope, receive, with_headers)
+        sending = with_headers(send, _HEADERS)
+        refusal = await self._ask(scope, receive, sending)
         if refusal is not None:
-            await _refuse(refusal, with_headers)
+            await _refuse(refusal, sending)
 
     async def _ask(self, scope: Message, receive: Receive, send: Send) -> Refusal | None:
         """Answer a request, or say why not."""
@@ -170,18 +150,18 @@ class Gate:
         self._access.last_asked = time.monotonic()
         cookie = f"{self._access.cookie}={self._access.token}; Path=/; HttpOnly; SameSite=Strict"
         more = [(b"set-cookie", cookie.encode()), (b"location", b"/")]
-        if _only(headers, b"sec-fetch-site") in ("", "none", "same-origin"):
-            await _send(303, b"", b"text/plain; charset=utf-8", send, more)
+        if only(headers, b"sec-fetch-site") in ("", "none", "same-origin"):
+            await send_answer(303, b"", b"text/plain; charset=utf-8", send, more)
         else:  # from a link in another page the cookie would not be sent on: go on from here
             onward = '<meta http-equiv="refresh" content="0; url=/">'
             await _send_page(200, "One moment.", send, head=onward, more=more[:1])
 
     async def _post(self, scope: Message, receive: Receive, send: Send) -> Refusal | None:
         headers = scope["headers"]
-        kind = _only(headers, b"content-type").partition(";")[0].strip().lower()
+        kind = only(headers, b"content-type").partition(";")[0].strip().lower()
         if kind != "application/json":
             return Refusal(415, "Send JSON, with the content type application/json.")
-        length = _only(headers, b"content-length")
+        length = only(headers, b"content-length")
         body = None
         if not length.isdecimal() or int(length[:12]) <= MOST_BYTES:
             body = await _bounded_body(receive)
@@ -208,39 +188,16 @@ async def _bounded_body(receive: Receive) -> bytes | None:
             return body
 
 
-def _with_headers(send: Send) -> Send:
-    async def with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            own = {name.lower() for name, _ in message["headers"]}
-            common = [*_HEADERS, (b"cache-control", b"no-store")]
-            message["headers"] = [
-                *message["headers"], *(pair for pair in common if pair[0] not in own)
-            ]  # fmt: skip
-        await send(message)
-
-    return with_headers
-
-
 async def _refuse(refusal: Refusal, send: Send) -> None:
     body = json.dumps({"error": refusal.sentence}).encode()
-    await _send(refusal.status, body, b"application/json", send, [(b"connection", b"close")])
+    await send_answer(refusal.status, body, b"application/json", send, [(b"connection", b"close")])
 
 
 async def _send_page(
     status: int, text: str, send: Send, *, head: str = "", more: Headers | None = None
 ) -> None:
     page = _PAGE.format(head=head, text=html.escape(text)).encode()
-    await _send(status, page, b"text/html; charset=utf-8", send, more)
-
-
-async def _send(
-    status: int, body: bytes, kind: bytes, send: Send, more: Headers | None = None
-) -> None:
-    headers = [
-        (b"content-type", kind), (b"content-length", str(len(body)).encode()), *(more or [])
-    ]  # fmt: skip
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send_answer(status, page, b"text/html; charset=utf-8", send, more or ())
 
 
 def _tokens(scope: Message) -> str | None:
@@ -251,29 +208,3 @@ def _tokens(scope: Message) -> str | None:
     except ValueError:  # too many fields
         return None
     return found[0] if len(found) == 1 else None
-
-
-def _only(headers: Headers, name: bytes) -> str:
-    """A header's value; "" where it is not there, and a value that nothing equals where it is twice."""
-    found = list(_all(headers, name))
-    return found[0] if len(found) == 1 else ("" if not found else "\0")
-
-
-def _all(headers: Headers, name: bytes, separator: str | None = None) -> Iterable[str]:
-    for own, value in headers:
-        if own.lower() == name:
-            text = value.decode("latin-1")
-            yield from text.split(separator) if separator else [text.strip()]
-
-
-def in_address(host: str) -> str:
-    """A host as it stands in an address: IPv6 in brackets."""
-    return f"[{host}]" if ":" in host else host
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        return False
-    return True

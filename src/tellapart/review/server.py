@@ -3,14 +3,12 @@
 import asyncio
 import getpass
 import os
-import signal
 import socket
 import sys
 import threading
 import time
 import webbrowser
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -19,9 +17,9 @@ import uvicorn
 
 from tellapart.data.dataset import Dataset
 from tellapart.data.plain_text import plain
-from tellapart.errors import UsageError
-from tellapart.review.access import Access, Gate, in_address
+from tellapart.review.access import Access, Gate
 from tellapart.review.review import Review, checked_name
+from tellapart.ship.listening import QuietServer, address_of, bind, stopped_by_signals
 from tellapart.training.embed import Progress
 from tellapart.training.run import Run
 from tellapart.training.train import TrainOptions
@@ -74,7 +72,7 @@ class ReviewServer:
         self.port: int = self._socket.getsockname()[1]
         self.access = Access(self.port, host)
         application: Any = Gate(create_app(review, checked_name(who or _user())), self.access)
-        self._server = _Quiet(
+        self._server = QuietServer(
             uvicorn.Config(
                 application, http="h11", loop="asyncio", ws="none", lifespan="off", log_config=None,
                 log_level="critical", access_log=False, server_header=False,
@@ -82,8 +80,7 @@ class ReviewServer:
             )
         )  # fmt: skip
         self._thread: threading.Thread | None = None
-        name = "127.0.0.1" if host == "0.0.0.0" else "::1" if host in ("::", "") else host  # noqa: S104
-        self.address = f"http://{in_address(name)}:{self.port}/"
+        self.address = address_of(host, self.port)
 
     @property
     def url(self) -> str:
@@ -96,7 +93,7 @@ class ReviewServer:
         self._server.idle = lambda: (
             idle is not None and time.monotonic() - self.access.last_asked > 60 * idle
         )
-        with _stopped_by_signals(self.stop):
+        with stopped_by_signals(self.stop):
             self._server.run(sockets=[self._socket])
 
     def stop(self) -> None:
@@ -113,18 +110,6 @@ class ReviewServer:
         self.stop()
         assert self._thread is not None
         self._thread.join()
-
-
-class _Quiet(uvicorn.Server):
-    """Leaves signals to us: uvicorn would raise them again when it has ended."""
-
-    idle: Callable[[], bool] = staticmethod(lambda: False)
-
-    def capture_signals(self) -> Any:
-        return nullcontext()
-
-    async def on_tick(self, counter: int) -> bool:
-        return await super().on_tick(counter) or self.idle()
 
 
 def clean(
@@ -165,28 +150,6 @@ def clean(
             return Kept(review.journal.file, review.counts())
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A socket at this address that nobody can connect to yet; port 0 is a free one. Raises UsageError."""
-    try:
-        found = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, kind, protocol, _, address = found[0]
-        bound = socket.socket(family, kind, protocol)
-    except (OSError, OverflowError, UnicodeError) as error:
-        raise UsageError(f"{host}:{port} is no address of this machine: {error}") from None
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except (OSError, OverflowError) as error:
-        bound.close()
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(
-            f"{host}:{port} cannot be had: {reason}. Choose another --port, or leave it out"
-        ) from None
-    return bound
-
-
 def _tell(server: ReviewServer) -> None:
     sys.stdout.write(f"{server.url}\n")
     sys.stdout.flush()
@@ -206,23 +169,6 @@ def _serve(server: ReviewServer, idle: float | None) -> None:
     except KeyboardInterrupt:
         server.stop()
         thread.join()
-
-
-@contextmanager
-def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Signals reach the main thread alone."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {
-        number: signal.signal(number, lambda number, frame: stop())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _open_browser(url: str) -> None:

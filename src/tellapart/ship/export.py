@@ -202,7 +202,11 @@ def _facts(run: Run, int8: "Int8Gate | None") -> dict[str, Any]:
         "dataset": data,
         "precision": "float32" if int8 is None else "int8",
         "int8": None if int8 is None else int8.to_json(),
-        "versions": {"tellapart": version("tellapart"), "onnx": onnx.__version__, **_trained_with(info)},
+        "versions": {
+            "tellapart": version("tellapart"),
+            "onnx": onnx.__version__,
+            **_trained_with(info),
+        },
     }
 
 
