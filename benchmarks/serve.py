@@ -126,6 +126,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--rate", type=float, help="asked a second; by default ten times what is answered")
     given = parser.parse_args()
     print(describe())
     with tempfile.TemporaryDirectory() as scratch:
@@ -137,7 +138,7 @@ def main() -> None:
             rounds = given.rounds if given.part != "overload" else 1
             ratio, rate = throughput(model, server, pictures, rounds)
             if given.part != "throughput":
-                asyncio.run(overload(server, pictures, 10 * rate, given.seconds))
+                asyncio.run(overload(server, pictures, given.rate or 10 * rate, given.seconds))
     finish("server / predictor", ratio, at_least=0.8)
 
 
