@@ -126,7 +126,9 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=30)
-    parser.add_argument("--rate", type=float, help="asked a second; by default ten times what is answered")
+    parser.add_argument(
+        "--rate", type=float, help="asked a second; by default ten times what is answered"
+    )
     given = parser.parse_args()
     print(describe())
     with tempfile.TemporaryDirectory() as scratch:

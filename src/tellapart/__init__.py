@@ -57,7 +57,7 @@ _PLACES = {
     "show": "tellapart.reporting.sheet",
     "train": "tellapart.training.train",
     "verify": "tellapart.data.gather.verify",
-    "verify_export": "tellapart.ship.export",
+    "verify_export": "tellapart.ship.verify_export",
 }
 
 __all__ = [
@@ -138,10 +138,11 @@ if TYPE_CHECKING:
     from tellapart.review.cleaned import apply_decisions
     from tellapart.review.review import Review
     from tellapart.review.server import clean
-    from tellapart.ship.export import Exported, export, verify_export
+    from tellapart.ship.export import Exported, export
     from tellapart.ship.prediction import Prediction
     from tellapart.ship.predictor import Predictor, load
     from tellapart.ship.server.server import serve
+    from tellapart.ship.verify_export import verify_export
     from tellapart.training.compare import compare
     from tellapart.training.run import Run
     from tellapart.training.train import TrainOptions, open_dataset, train

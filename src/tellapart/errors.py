@@ -88,6 +88,11 @@ class ParityError(ModelError):
         super().__init__(message)
         self.picture, self.step = picture, step
 
+    def with_next_step(self, text: str) -> "ParityError":
+        """The same with another next step, which is the last sentence of the message."""
+        said = str(self).rpartition(". ")[0]
+        return ParityError(f"{said}. {text}", self.picture, self.step)
+
 
 class RunError(TellapartError):
     """A run folder is missing, incomplete, or holds another run."""

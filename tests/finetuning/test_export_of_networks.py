@@ -21,7 +21,7 @@ def test_a_converted_network_passes_the_gate(name, tiny_data, tmp_path):
     run = train(tiny_data, tmp_path / "run", TrainOptions(backbone=name, weights=str(weights)))
     exported = tellapart.export(run, pictures=36)
     assert exported.file == tmp_path / "run" / "model.onnx"
-    assert (exported.parity.n, exported.parity.kinds) == (36, 12)
+    assert (exported.parity.n, exported.parity.kinds) == (36, 14)
     assert exported.parity.largest < 0.01
     assert tellapart.load(exported.file).facts["backbone"]["name"] == name
 

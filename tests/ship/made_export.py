@@ -44,7 +44,8 @@ def made_export(
     if strange_from is not None:
         _add_darkest(graph.graph)
     said = {
-        "format": FORMAT, "name": "colours", "classes": list(classes), "preprocess": spec.to_json(),
+        "format": FORMAT, "takes": "image", "name": "colours", "classes": list(classes),
+        "preprocess": spec.to_json(),
         "rule": {**RULE, "strange_from": strange_from, "kept": 0.99 if strange_from is not None else None},
         "curve": None, "metrics": {"valid": METRICS}, "precision": "float32",
         "backbone": {"name": "averages", "licence": "Apache-2.0", "source": "made for a test"},

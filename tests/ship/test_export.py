@@ -1,9 +1,12 @@
 """A run becomes a file: the same answers, nothing of the user's harmed, the step named where they part."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -13,12 +16,12 @@ from onnx import numpy_helper
 from PIL import Image
 
 import tellapart
-from tellapart.errors import DatasetError, ModelError, ParityError, UsageError
+from tellapart.errors import DatasetError, ModelError, ParityError, RunError, UsageError
 from tellapart.model.preprocess import PreprocessSpec
 from tellapart.ship import export as exporting
 from tellapart.ship.exported import ModelFile
 from tellapart.ship.gate import check_parity
-from tellapart.ship.model_bytes import check_seal, structure
+from tellapart.ship.model_bytes import check_seal, metadata_of
 from tellapart.ship.picture_kinds import KINDS, as_kind
 from tellapart.ship.training_side import TrainingSide
 from tellapart.training.run import Run
@@ -64,10 +67,14 @@ def test_every_kind_of_file_gets_the_answer_of_the_run(run, exported):
 
 def test_what_is_said_of_the_export_is_true(exported):
     assert exported.parity.n == 48
-    assert exported.parity.kinds == 12
+    assert exported.parity.kinds == 14
+    assert exported.parity.left_out == 0
     assert exported.parity.largest < 0.01
     assert exported.bytes == exported.file.stat().st_size
-    assert "48 files of held-out pictures of 12 kinds get the same answer" in exported.sentence()
+    assert (
+        "48 files of 14 kinds, made of held-out pictures, get the same answer"
+        in exported.sentence()
+    )
     json.dumps(exported.to_json())
 
 
@@ -210,14 +217,14 @@ def test_verify_names_the_step_on_a_machine_without_the_run(step, exported, monk
     file = tmp_path / "broken.onnx"
     file.write_bytes(BROKEN[step](monkeypatch, exported.file.read_bytes()))
     with pytest.raises(ParityError) as caught:
-        exporting.verify_export(file)
+        tellapart.verify_export(file)
     assert caught.value.step == step
     assert "the drawing as" in caught.value.picture
 
 
 def test_verify_passes_what_is_whole(run, exported):
-    assert exporting.verify_export(exported.file).n == len(KINDS)
-    assert exporting.verify_export(exported.file, run, pictures=12).kinds == 12
+    assert tellapart.verify_export(exported.file).n == len(KINDS)
+    assert tellapart.verify_export(exported.file, run, pictures=12).kinds == 12
 
 
 def test_nothing_is_written_where_the_answers_part(run, tmp_path, monkeypatch):
@@ -253,7 +260,7 @@ def test_a_run_whose_pictures_are_all_broken_cannot_be_compared(run, tmp_path):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(b"no picture")
     info = {**run.info, "dataset": {**run.info["dataset"], "root": str(tmp_path)}}
-    with pytest.raises(DatasetError, match="none of the pictures"):
+    with pytest.raises(DatasetError, match="only 0 can be used"):
         exporting.export(replace(run, info=info), tmp_path / "model.onnx")
 
 
@@ -285,6 +292,138 @@ def test_the_card_shows_figures_with_intervals_and_names_as_text(run, exported):
     assert "<b>" not in card.replace(r"\<b\>", "")
     assert "Apache" in card
     assert str(run.folder) not in card
+
+
+# Places.
+
+
+@pytest.mark.parametrize(
+    ("out", "batch"),
+    [("m.md", None), ("m.onnx", "m.onnx"), ("m.onnx", "m.md"), ("a/../m.onnx", "m.onnx")],
+)
+def test_two_files_never_take_one_place(out, batch, run, tmp_path):
+    batch = None if batch is None else tmp_path / batch
+    if out == "m.md":
+        assert exporting.export(run, tmp_path / out, pictures=2).card == tmp_path / "m.md.md"
+        return
+    with pytest.raises(UsageError, match="different names"):
+        exporting.export(run, tmp_path / out, batch=batch)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "mine", ["photos.md", "photos.onnx", "many.onnx", "page/index.html", "page/model.onnx"]
+)
+def test_nothing_of_the_users_is_replaced_and_nothing_is_computed_first(
+    mine, run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(exporting, "TrainingSide", lambda *a: pytest.fail("computed"))
+    (tmp_path / "page").mkdir()
+    (tmp_path / mine).write_bytes(b"my notes")
+    with pytest.raises(UsageError, match="is there already"):
+        exporting.export(
+            run, tmp_path / "photos.onnx", batch=tmp_path / "many.onnx", web=tmp_path / "page"
+        )
+    assert (tmp_path / mine).read_bytes() == b"my notes"
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [Path(mine).name]
+
+
+def test_a_pipe_a_folder_and_a_file_in_the_way_are_refused(run, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_bytes(b"x")
+    for out in (tmp_path / "pipe", tmp_path, tmp_path / "file" / "model.onnx"):
+        with pytest.raises(UsageError):
+            exporting.export(run, out)
+
+
+def test_a_full_disk_is_said_with_the_file_it_is_about(run, tmp_path, monkeypatch):
+    def write(path, content):
+        if path.suffix == ".md":
+            raise OSError(28, "No space left on device", ".aside.1234")
+        path.write_bytes(content)
+
+    monkeypatch.setattr(exporting, "write_atomically", write)
+    with pytest.raises(
+        RunError, match=r"model\.md cannot be written: No space.*model\.onnx is written"
+    ):
+        exporting.export(run, tmp_path / "model.onnx", pictures=2)
+
+
+# What the comparison says of itself.
+
+
+def test_pictures_that_are_gone_are_counted_and_too_few_are_an_error(run, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(run.info["dataset"]["root"], root)
+    info = {**run.info, "dataset": {**run.info["dataset"], "root": str(root)}}
+    moved = replace(run, info=info)
+    held_out = sorted((root / "valid").rglob("*.png"))
+    for path in held_out[:8]:
+        path.unlink()
+    parity = exporting.export(moved, tmp_path / "model.onnx", pictures=24).parity
+    assert (parity.n, parity.left_out) == (16, 8)
+    assert "8 more could not be used" in parity.sentence()
+    for path in held_out[8:20]:
+        path.unlink()
+    with pytest.raises(DatasetError, match="of 24 files only 4"):
+        exporting.export(moved, tmp_path / "model.onnx", pictures=24)
+
+
+def test_no_file_is_compared_twice(run):
+    from tellapart.ship.gate import _files
+
+    for count in (1, 24, 100, 10_000):
+        files = [(row, kind) for row, kind, _ in _files(list(range(24)), count)]
+        assert len(set(files)) == len(files) == min(count, 24 * 14)
+
+
+def test_a_network_that_gives_no_numbers_is_the_networks_fault(run, exported):
+    content = edited(
+        exported.file.read_bytes(),
+        lambda model: scaled_constant(model, lambda t: t.name == "_conv_head.weight", np.nan),
+    )
+    with pytest.raises(ParityError) as caught:
+        check_parity(run_pictures(run), TrainingSide(run), ModelFile(content), count=4)
+    assert caught.value.step == "network"
+
+
+@pytest.mark.parametrize("what", ["classes", "rule", "dataset"])
+def test_verify_with_a_run_finds_a_file_that_says_other_things(what, run, exported, tmp_path):
+    model = onnx.ModelProto.FromString(exported.file.read_bytes())
+    metadata = {p.key: p.value for p in model.metadata_props if p.key != "tellapart_sha256"}
+    facts = json.loads(metadata["tellapart"])
+    facts["classes"].reverse() if what == "classes" else facts[what].update(sure_from=0.01)
+    from tellapart.ship.exported_graph import sealed
+
+    file = tmp_path / "other.onnx"
+    file.write_bytes(sealed(model, {**metadata, "tellapart": json.dumps(facts)}))
+    with pytest.raises(UsageError, match=f"its {what} differ"):
+        tellapart.verify_export(file, run)
+
+
+def test_the_batch_variant_is_told_from_the_model(exported):
+    with pytest.raises(ModelError, match="prepared pictures"):
+        tellapart.load(exported.batch)
+
+
+def test_tall_pictures_get_the_same_answer(run, exported):
+    of_run, of_file = tellapart.load(run.folder), tellapart.load(exported.file)
+    rng = np.random.default_rng(0)
+    for size in ((1000, 400), (1300, 300), (400, 1000), (163, 254)):
+        pixels = rng.integers(0, 256, (*size, 3), np.uint8)
+        expected, found = of_run.predict(pixels), of_file.predict(pixels)
+        np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=0.005)
+
+
+def test_lists_are_answered_and_a_single_path_is_not_taken_for_many(exported, tmp_path):
+    predictor = tellapart.load(exported.file)
+    path = tmp_path / "a.png"
+    Image.effect_noise((50, 40), 60).convert("RGB").save(path)
+    one, two = predictor.predict([path, b"no picture"])
+    assert one.label == predictor.predict(path).label
+    assert two.error is not None
+    with pytest.raises(UsageError, match="several"):
+        predictor.predict_many(str(path))
 
 
 # Files from elsewhere.
@@ -340,6 +479,21 @@ def with_constant_elsewhere(model):
     attribute.t.external_data.add(key="location", value="../secret")
 
 
+def with_sparse_data_elsewhere(model):
+    sparse = model.graph.sparse_initializer.add(dims=[4])
+    sparse.values.external_data.add(key="location", value="secret")
+
+
+def with_sparse_constant(model):
+    node = model.graph.node.add(op_type="Constant")
+    attribute = node.attribute.add(name="sparse_value", type=onnx.AttributeProto.SPARSE_TENSOR)
+    attribute.sparse_tensor.values.external_data.add(key="location", value="secret")
+
+
+def with_training(model):
+    model.training_info.add()
+
+
 def with_other_operators(model):
     model.opset_import.add(domain="com.microsoft", version=1)
 
@@ -347,10 +501,13 @@ def with_other_operators(model):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        (with_sparse_data_elsewhere, "no exported model does"),
+        (with_sparse_constant, "no exported model does"),
+        (with_training, "no exported model does"),
         (with_domain, "not standard ones"),
         (with_loop, "Loop is not allowed"),
-        (with_graph_inside, "a graph of its own"),
-        (with_function, "functions"),
+        (with_graph_inside, "no exported model does"),
+        (with_function, "no exported model does"),
         (with_data_elsewhere, "another file"),
         (with_constant_elsewhere, "another file"),
         (with_other_operators, "not standard ones"),
@@ -374,25 +531,31 @@ def test_a_graph_that_could_do_more_than_compute_is_refused_before_it_runs(
         '{"format": 1, "classes": ["a"], "preprocess": {"size": 1e9}, "rule": {}}',
         '{"format": 1, "classes": ["a"], "preprocess": {"size": 224}, "rule": {"sure_from": "x"}}',
         '{"format": 1, "classes": ["a"], "preprocess": {"size": 224}, "rule": {"evil": 1}}',
+        '{"format": 1, "classes": ["a"], "preprocess": {"size": 224}, "rule": {"sure_from": null}}',
+        '{"format": 1, "classes": ["a", "a"], "preprocess": {"size": 224}, "rule": {}}',
+        '{"format": 1, "classes": ["a"], "preprocess": {"size": 224}, "rule": {"sure_from": 1' + 400 * "0" + "}}",  # noqa: E501
+        '{"format": 1, "classes": ["a"], "preprocess": {"size": 224, "mean": ["a", "b", "c"]}, "rule": {}}',
+        '{"format": 1, "classes": ["a"], "preprocess": {"size": 224}, "rule": {}, "precision": "int3"}',
+        "[" * 100_000,
     ],
 )  # fmt: skip
 def test_a_file_that_says_nonsense_of_itself_is_refused(facts, exported):
     model = onnx.ModelProto.FromString(exported.file.read_bytes())
     from tellapart.ship.exported_graph import sealed
 
-    with pytest.raises(ModelError, match=r"Export it again|cannot be used"):
+    with pytest.raises(ModelError, match=r"Export it again|cannot be used|is refused"):
         ModelFile(sealed(model, {"tellapart": facts}), "odd.onnx")
 
 
-def test_structure_of_random_bytes_is_an_error_and_no_hang():
+def test_the_walk_over_random_bytes_is_an_error_and_no_hang():
     rng = np.random.default_rng(0)
     for length in (1, 7, 64, 4096):
         for _ in range(200):
             try:
-                found = structure(rng.bytes(length), "noise")
+                found = metadata_of(rng.bytes(length), "noise")
             except ModelError:
                 continue
-            assert not found.metadata
+            assert not found
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path):

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tellapart.cli.messages import progress_bars, say
 from tellapart.cli.options import Json, Quiet, Workers
+from tellapart.data.plain_text import plain
 from tellapart.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,8 +36,11 @@ def export(
         bool, typer.Option("--int8", help="Compute in 8 bits: a quarter of the size, and faster.")
     ] = False,
     max_loss: Annotated[
-        str, typer.Option(help="With --int8: how much of the accuracy may be lost, as 1% or 0.01.")
-    ] = "1%",
+        str | None,
+        typer.Option(
+            help="With --int8: how much of the accuracy may be lost, as 1% (the default) or 0.01."
+        ),
+    ] = None,
     batch: Annotated[
         Path | None,
         typer.Option(help="Also a file that takes prepared pictures, many at a time."),
@@ -74,36 +78,50 @@ def export(
 
         tellapart export runs/photos --web site --runtime node_modules/onnxruntime-web
     """
-    from tellapart.ship import export as exporting
+    if verify:
+        if int8 or batch or web or runtime:
+            raise UsageError("--verify writes nothing; leave the other options out")
+        _verify(target, out, pictures=pictures, workers=workers, json=json, quiet=quiet)
+        return
+    if _is_file(target):
+        raise UsageError(f"{target} is exported already; name a run, or add --verify")
+    if max_loss is not None and not int8:
+        raise UsageError("--max-loss is about --int8; add it, or leave --max-loss out")
+    from tellapart.evaluation.share import parse_share
+    from tellapart.ship.export import export as export_run
 
     with progress_bars(quiet) as progress:
-        if verify:
-            file, run = (
-                (target, None) if _is_file(target) else (out or target / "model.onnx", target)
-            )
-            if int8 or batch or web or runtime:
-                raise UsageError("--verify writes nothing; leave the other options out")
-            parity = exporting.verify_export(
-                file, run, pictures=pictures, workers=workers, progress=progress
-            )
-            shown, text = parity.to_json(), f"{file}: {parity.sentence()}"
-        else:
-            from tellapart.evaluation.share import parse_share
+        exported = export_run(
+            target, out, int8=int8, max_loss=parse_share(max_loss or "1%", "loss", zero=True),
+            batch=batch, web=web, runtime=runtime, pictures=pictures, workers=workers,
+            progress=progress,
+        )  # fmt: skip
+    _print(exported.to_json() if json else exported.sentence())
+    if not quiet:
+        _next(exported)
 
-            exported = exporting.export(
-                target, out, int8=int8, max_loss=parse_share(max_loss, "loss", zero=True),
-                batch=batch, web=web, runtime=runtime, pictures=pictures, workers=workers,
-                progress=progress,
-            )  # fmt: skip
-            shown, text = exported.to_json(), exported.sentence()
-    if json:
+
+def _verify(
+    target: Path, out: Path | None, *, pictures: int, workers: int | None, json: bool, quiet: bool
+) -> None:
+    from tellapart.ship.verify_export import verify_export
+
+    run = None if _is_file(target) else target
+    if run is None and out is not None:
+        raise UsageError(f"-o names the file of a run; {target} is a file itself")
+    file = target if run is None else out or target / "model.onnx"
+    with progress_bars(quiet) as progress:
+        parity = verify_export(file, run, pictures=pictures, workers=workers, progress=progress)
+    _print(parity.to_json() if json else f"{file}: {parity.sentence()}")
+
+
+def _print(result: "dict[str, Any] | str") -> None:
+    if isinstance(result, str):
+        typer.echo(plain(result))
+    else:
         from json import dumps
 
-        typer.echo(dumps(shown))
-    else:
-        typer.echo(text)
-    if not verify and not quiet:
-        _next(exported)
+        typer.echo(dumps(result))
 
 
 def _is_file(target: Path) -> bool:
@@ -111,8 +129,6 @@ def _is_file(target: Path) -> bool:
 
 
 def _next(exported: "Exported") -> None:
-    if exported.int8 is not None:
-        say(f"In 8 bits: {exported.int8.sentence()}")
     say(f"What it is and what it is worth: {exported.card}")
     if exported.web is not None:
         say(

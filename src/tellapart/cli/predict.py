@@ -26,7 +26,10 @@ def predict(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="CSV with a column per class.")] = False,
     runtime: Annotated[
-        str | None, typer.Option(help="onnxruntime or openvino; by default the run's own.")
+        str | None,
+        typer.Option(
+            help="onnxruntime or openvino; by default the run's own, for a file onnxruntime."
+        ),
     ] = None,
     target_error: Annotated[
         str | None,

@@ -2,8 +2,7 @@
 
 Sizes are computed in the graph as `PreprocessSpec.resize` computes them. ONNX's antialiased Resize of
 uint8, with windows cut at the edges (`exclude_outside`), rounds after each direction as Pillow does; of
-60 pictures 1 value in 7,000 differs, by 1 or 2 of 255. ONNX Runtime may begin with the other
-direction, so that pictures of a few pixels differ more. It knows no Lanczos.
+60 pictures 1 value in 7,000 differs, by 1 or 2 of 255. It knows no Lanczos.
 """
 
 import numpy as np

@@ -56,6 +56,8 @@ class PreprocessSpec:
             raise UsageError(f"size {self.size} px: choose a size from 32 to 1024")
         if not 0 < self.crop_pct <= 1:
             raise UsageError(f"crop_pct {self.crop_pct}: expected a share above 0 and at most 1")
+        if not all(isinstance(value, int | float) for value in (*self.mean, *self.std)):
+            raise UsageError(f"mean {self.mean}, std {self.std}: expected numbers")
         if len(self.mean) != 3 or len(self.std) != 3 or not all(value > 0 for value in self.std):
             raise UsageError(
                 f"mean {self.mean}, std {self.std}: expected three numbers, std above 0"
@@ -84,17 +86,17 @@ class PreprocessSpec:
         resampling = _RESAMPLING[self.interpolation]
         square = (self.size, self.size)
         if self.fit == "squish":
-            return image.resize(square, resampling)
+            return _resized(image, square, resampling)
         if self.fit == "pad":
             scale = self.size / max(image.size)
-            fitted = image.resize(_scaled(image.size, scale), resampling)
+            fitted = _resized(image, _scaled(image.size, scale), resampling)
             canvas = Image.new("RGB", square, "white")
             canvas.paste(fitted, tuple((self.size - side) // 2 for side in fitted.size))  # type: ignore[arg-type]
             return canvas
         image = _middle(image)
         width, height = _shorter_to(image.size, self.shorter_side)
         left, top = round((width - self.size) / 2), round((height - self.size) / 2)
-        resized = image.resize((width, height), resampling)
+        resized = _resized(image, (width, height), resampling)
         return resized.crop((left, top, left + self.size, top + self.size))
 
     def to_json(self) -> dict[str, Any]:
@@ -104,6 +106,17 @@ class PreprocessSpec:
     def from_json(cls, values: dict[str, Any]) -> Self:
         lists: dict[str, Any] = {k: tuple(values[k]) for k in ("mean", "std") if k in values}
         return cls(**{**values, **lists})
+
+
+def _resized(
+    image: Image.Image, size: tuple[int, int], resampling: Image.Resampling
+) -> Image.Image:
+    """First the width, then the height: Pillow's own order depends on its version and on the sizes, and
+    since it rounds in between, so would the pixels. ONNX Runtime has this order."""
+    width, height = size
+    if image.width != width:
+        image = image.resize((width, image.height), resampling)
+    return image if image.height == height else image.resize(size, resampling)
 
 
 def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:

@@ -31,6 +31,8 @@ class Session(Protocol):
 
     precision: str
     """What the numbers are computed in, such as `onnxruntime-float32`; part of the cache's key."""
+    input: str
+    outputs: list[str]
 
     def run(self, taken: NDArray[Any], names: Sequence[str] | None = None) -> Arrays:
         """The graph's outputs by name, or those of `names`, for its one input: a backbone's is `pixels`,
@@ -50,7 +52,8 @@ def open_session(graph: bytes, runtime: str = "onnxruntime", workers: int | None
         )
     opener = _OnnxRuntime if runtime == "onnxruntime" else _OpenVino
     try:
-        return opener(graph, workers or cpu_count())
+        session: Session = opener(graph, workers or cpu_count())
+        return session
     except RuntimeUnavailable:
         raise
     except Exception as error:
@@ -71,16 +74,16 @@ class _OnnxRuntime:
         self._session = onnxruntime.InferenceSession(
             graph, options, providers=["CPUExecutionProvider"]
         )
-        self._names = [output.name for output in self._session.get_outputs()]
-        self._input = self._session.get_inputs()[0].name
+        self.outputs = [output.name for output in self._session.get_outputs()]
+        self.input = self._session.get_inputs()[0].name
         self._shrinking = onnxruntime.RunOptions()
         self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.precision = "onnxruntime-float32"
 
     def run(self, taken: NDArray[Any], names: Sequence[str] | None = None) -> Arrays:
-        wanted = list(names or self._names)
+        wanted = list(names or self.outputs)
         large = self._shrinking if taken.nbytes > _LARGE else None
-        values = self._session.run(wanted, {self._input: taken}, large)
+        values = self._session.run(wanted, {self.input: taken}, large)
         return dict(zip(wanted, values, strict=True))
 
 
@@ -107,17 +110,17 @@ class _OpenVino:
                 "INFERENCE_PRECISION_HINT": "bf16" if fast else "f32",
             },
         )
-        self._names = [next(iter(output.names)) for output in self._model.outputs]
-        self._input = next(iter(self._model.inputs[0].names))
+        self.outputs = [next(iter(output.names)) for output in self._model.outputs]
+        self.input = next(iter(self._model.inputs[0].names))
         self._local = threading.local()
 
     def run(self, taken: NDArray[Any], names: Sequence[str] | None = None) -> Arrays:
         if not hasattr(self._local, "request"):
             self._local.request = self._model.create_infer_request()
         request: Any = self._local.request
-        request.infer({self._input: taken}, share_inputs=True)
+        request.infer({self.input: taken}, share_inputs=True)
         return {
             name: np.array(request.get_output_tensor(i).data, np.float32)
-            for i, name in enumerate(self._names)
+            for i, name in enumerate(self.outputs)
             if names is None or name in names
         }

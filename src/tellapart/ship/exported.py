@@ -6,6 +6,7 @@ it; see `model_bytes.py` for what that can tell, and what not.
 
 import json
 import math
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -19,7 +20,7 @@ from tellapart.errors import ImageError, ModelError, UsageError
 from tellapart.model.looked_at import looked_at
 from tellapart.model.preprocess import PreprocessSpec
 from tellapart.model.runtime import open_session
-from tellapart.ship.model_bytes import MOST_BYTES, check_seal, structure
+from tellapart.ship.model_bytes import MOST_BYTES, check_seal, metadata_of
 from tellapart.ship.prediction import Rule
 
 __all__ = ["FACTS", "FORMAT", "REFERENCE", "ModelFile", "Steps"]
@@ -32,6 +33,8 @@ REFERENCE: Final = "tellapart_reference"
 """The key of the pictures and answers that `export --verify` compares with."""
 
 _MOST_CLASSES = 100_000
+_SUM = 1.001  # of probabilities, in float32
+_NONE: Final = np.zeros((), np.float32)
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class ModelFile:
     ) -> None:
         """`content` is that of the file `name`. Raises ModelError, RuntimeUnavailable and UsageError."""
         check_seal(content, name)
-        self.metadata = structure(content, name).metadata
+        self.metadata = metadata_of(content, name)
         try:
             self.facts: dict[str, Any] = json.loads(self.metadata[FACTS])
             if self.facts["format"] != FORMAT:
@@ -73,24 +76,40 @@ class ModelFile:
             self.classes = _classes(self.facts["classes"])
             self.preprocess = PreprocessSpec.from_json(self.facts["preprocess"])
             self.rule = _rule(self.facts["rule"])
-        except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+            if self.facts["precision"] not in ("float32", "int8"):
+                raise ValueError("its precision is unknown")
+            takes = self.facts["takes"]
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise ModelError(
                 f"{name}: what it says of itself cannot be used ({error}). Export it again, with this "
                 "version of tellapart"
             ) from None
+        except (RecursionError, UsageError) as error:
+            raise ModelError(f"{name}: what it says of itself is refused ({error})") from None
+        if takes != "image":
+            raise ModelError(
+                f"{name} takes prepared pictures, for programs of your own. Take the model that was exported "
+                "beside it"
+            )
         self._most_pixels = most_pixels
         self._session = open_session(content, runtime, workers)
         self._names = ["probabilities"]
         if self.rule.strange_from is not None:
             self._names.append("novelty")
+        missing = {*self._names, "pixels", "features"} - set(self._session.outputs)
+        if self._session.input != "image" or missing:
+            raise ModelError(f"{name} is no graph that tellapart has made. Export it again")
 
     @classmethod
     def open(cls, path: str | Path, **options: Any) -> Self:
         """The same from a file. Raises ModelError where it cannot be read."""
         file = Path(path)
         try:
-            if file.stat().st_size > MOST_BYTES:
-                raise ModelError(f"{file} is larger than any exported model; is the path right?")
+            info = file.stat()
+            if not stat.S_ISREG(info.st_mode) or info.st_size > MOST_BYTES:
+                raise ModelError(
+                    f"{file} is no file of a model, or too large for one; is the path right?"
+                )
             content = file.read_bytes()
         except OSError as error:
             raise ModelError(
@@ -123,22 +142,24 @@ class ModelFile:
             values = self._session.run(np.asarray(picture), names)
         except Exception as error:  # of a runtime, such as for want of memory
             raise ImageError(name, "cannot be computed", str(error).strip()) from None
-        probabilities = values["probabilities"]
-        if probabilities.shape != (len(self.classes),):
-            raise ModelError(
-                f"the model answers {probabilities.shape} for {len(self.classes)} classes. Export it again"
-            )
-        if not np.isfinite(probabilities).all():
+        probabilities, novelty = values["probabilities"], values.get("novelty", _NONE)
+        if probabilities.shape != (len(self.classes),) or novelty.size != 1:
+            raise ImageError(name, "no features", f"{probabilities.shape} numbers are no answer")
+        if not (np.isfinite(probabilities).all() and np.isfinite(novelty).all()):
             raise ImageError(name, "no features", "the network's answer is not a finite number")
+        if not (probabilities.min() >= 0 and probabilities.sum() <= _SUM):
+            raise ImageError(name, "no features", "its numbers are no probabilities")
         return values
 
 
 def _number(value: NDArray[np.float32] | None) -> float | None:
-    return None if value is None else float(value)
+    return None if value is None else float(value.reshape(()))
 
 
 def _classes(values: Any) -> tuple[str, ...]:
     classes = tuple(values)
+    if len(set(classes)) < len(classes):
+        raise ValueError("two of its classes have one name")
     if not 1 <= len(classes) <= _MOST_CLASSES or not all(isinstance(c, str) for c in classes):
         raise ValueError("its classes are no list of names")
     return classes
@@ -147,6 +168,8 @@ def _classes(values: Any) -> tuple[str, ...]:
 def _rule(values: dict[str, Any]) -> Rule:
     rule = Rule(**values)
     numbers = [value for value in vars(rule).values() if value is not None]
-    if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
+    if rule.sure_from is None or not all(
+        isinstance(value, int | float) and math.isfinite(value) for value in numbers
+    ):
         raise ValueError("its thresholds are no numbers")
     return rule

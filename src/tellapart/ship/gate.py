@@ -15,20 +15,13 @@ from tellapart.ship.parity import Compared, Parity, Samples, compare_steps, judg
 from tellapart.ship.picture_kinds import KINDS, as_kind
 from tellapart.ship.training_side import TrainingSide
 
-__all__ = ["check_parity", "held_out_rows"]
+__all__ = ["check_parity"]
 
 _LARGEST = 1200  # px, of a picture that is written anew
 _AS_IT_IS: Final = "file as it is"
-
-
-def held_out_rows(dataset: Dataset, count: int) -> list[int]:
-    """At most `count` rows: those of validation and test, or of the training part where there are none;
-    evenly over them, so that every class is there."""
-    rows = np.concatenate([dataset.rows_of("valid"), dataset.rows_of("test")])
-    if not len(rows):
-        rows = dataset.rows_of("train")
-    chosen = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)
-    return [int(rows[i]) for i in chosen]
+_KINDS: Final = (_AS_IT_IS, *KINDS)
+_LEAST: Final = 0.5
+"""Of the files that were to be compared: with fewer the comparison says too little."""
 
 
 def check_parity(
@@ -39,67 +32,91 @@ def check_parity(
     count: int = 100,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Parity:
-    """Hold an exported model against the training side, on `count` files made of the run's held-out pictures.
+    """Hold an exported model against the training side, on `count` files made of the run's pictures.
 
-    Each is taken as it is or written anew as one of `KINDS`, in turn; where there are fewer pictures than
-    `count`, each is taken as several kinds. Pictures that cannot be used any more are left out. A network
-    in 8 bits may turn one grey level at a few places into hundredths of a probability; so there each
-    step is held against the training side's with the same input.
+    They are those of validation and test, evenly over them, or of the training part where there are no
+    others. Each is taken as it is or written anew as one of `KINDS`, in turn; where there are fewer pictures
+    than `count`, each is taken as several kinds. A network in 8 bits may turn one grey level at a few
+    places into hundredths of a probability; so there each step is held against the training side's with
+    the same input.
 
     Raises ParityError where the answers part, naming the worst picture and the step, and DatasetError
-    where no picture can be used.
+    where more than half of the pictures cannot be used any more.
     """
-    rows = held_out_rows(dataset, count)
+    rows, where = _rows(dataset)
+    files = _files(rows, count)
     coarse = model.facts["precision"] != "float32"
     report = progress or (lambda stage, done, total: None)
 
-    def compared(number: int) -> Compared | None:
-        path = dataset.paths[rows[number % len(rows)]]
+    def compared(file: tuple[int, str, int]) -> Compared | None:
+        row, kind, turn = file
+        path = dataset.paths[row]
         try:
-            name, content = _file(dataset.root / path, path, number)
+            name, content = _file(dataset.root / path, path, kind, turn)
             side.embedder.picture(content, name)
         except ImageError:
             return None
+        step = "decode"
         try:
+            model.picture(content, name)
+            step = "network"
             found = model.steps(content, name)
         except ImageError as error:
             raise ParityError(
-                f"{error}: the exported model cannot use a picture that the run can. They part at the "
-                "step decode",
+                f"{error}: the exported model has no answer where the run has one. They part at the step "
+                f"{step}. Nothing was exported",
                 name,
-                "decode",
+                step,
             ) from None
         expected = side.steps(content, name, found.pixels if coarse else None)
         samples = (Samples.of(steps, model.preprocess) for steps in (expected, found))
-        return compare_steps(name, *samples, strict=coarse)
+        return compare_steps(name, *samples, strict=coarse, here=True)
 
-    def every() -> Iterator[Compared]:
-        answers = ordered_map(compared, range(count), workers=side.embedder.workers)
-        for done, answer in enumerate(answers, 1):
-            report("gate", done, count)
+    def every() -> Iterator[tuple[str, Compared]]:
+        answers = ordered_map(compared, files, workers=side.embedder.workers)
+        for done, (answer, (_, kind, _)) in enumerate(zip(answers, files, strict=True), 1):
+            report("gate", done, len(files))
             if answer is not None:
-                yield answer
+                yield kind, answer
 
-    answers = list(every()) if rows else []
-    if not answers:
+    found = list(every())
+    if len(found) < max(1, _LEAST * len(files)):
         raise DatasetError(
-            f"{dataset.root}: none of the pictures that the run was measured on can be used any more, so "
-            "that nothing can be compared. Put them back"
+            f"{dataset.root}: of {len(files)} files only {len(found)} can be used any more, so that too "
+            "little can be compared. Put the pictures back"
         )
-    kinds = min(count, len(KINDS) + 1)
     return judge(
-        answers, kinds=kinds, where="files of held-out pictures",
+        [answer for _, answer in found], kinds=len({kind for kind, _ in found}), where=where,
+        left_out=len(files) - len(found),
         next_step="Nothing was exported. Train again with this version of tellapart",
     )  # fmt: skip
 
 
-def _file(path: Path, name: str, number: int) -> tuple[str, bytes]:
+def _rows(dataset: Dataset) -> tuple[list[int], str]:
+    """The pictures to compare on, and what they are."""
+    rows = np.concatenate([dataset.rows_of("valid"), dataset.rows_of("test")])
+    if len(rows):
+        return rows.tolist(), "made of held-out pictures"
+    return dataset.rows_of("train").tolist(), "made of training pictures, there being no others"
+
+
+def _files(rows: list[int], count: int) -> list[tuple[int, str, int]]:
+    """Row, kind and turn of each file; no two are alike, so there may be fewer than `count`."""
+    count = min(count, len(rows) * len(_KINDS))
+    picked = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)
+    files = []
+    for number in range(count):
+        again, place = divmod(number, len(picked))
+        kind = _KINDS[(place + again) % len(_KINDS)]
+        files.append((rows[picked[place]], kind, number // len(_KINDS)))
+    return files
+
+
+def _file(path: Path, name: str, kind: str, turn: int) -> tuple[str, bytes]:
     """What the file is called in messages, and its bytes."""
     content = read_bytes(path, name)
-    kinds = [_AS_IT_IS, *KINDS]
-    kind = kinds[number % len(kinds)]
     if kind == _AS_IT_IS:
         return name, content
     picture = decode(content, name, shorter_side=_LARGEST // 2)
     picture.thumbnail((_LARGEST, _LARGEST))
-    return f"{name} as {kind}", as_kind(picture, kind, number // len(kinds))
+    return f"{name} as {kind}", as_kind(picture, kind, turn)

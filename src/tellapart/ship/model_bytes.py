@@ -3,19 +3,18 @@
 An ONNX file is a protocol buffer; its fields are walked here without the package onnx, which a base install
 has not, and weights are skipped by their length. A digest tells a damaged or edited file. It does not tell
 who made a file: whoever edits one can make another digest. So what a graph may hold is bounded too:
-standard operators, no control flow, no functions, no data outside of the file.
+standard operators, no control flow, no functions, no data outside of the file, no unknown fields.
 
 It does not know how much time or memory a graph will take: a hostile one can waste both, and run nothing.
 """
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from tellapart.errors import ModelError
 
-__all__ = ["MOST_BYTES", "NO_SEAL", "SEAL", "Structure", "check_seal", "seal", "structure"]
+__all__ = ["MOST_BYTES", "NO_SEAL", "SEAL", "check_seal", "metadata_of", "seal"]
 
 MOST_BYTES: Final = (1 << 31) - 1
 """Of a file: a protocol buffer has less than 2 GiB."""
@@ -29,17 +28,17 @@ NO_SEAL: Final = "0" * 64
 _MOST_METADATA = 64 << 20
 _CONTROL = frozenset(["If", "Loop", "Scan", "SequenceMap"])
 _STANDARD = (b"", b"ai.onnx")
-_EXTERNAL = 1
+_IN_THE_FILE = 0
+# Numbers of fields (onnx.proto3). What is not among them is refused: functions and training steps of a
+# model, sparse tensors, graphs inside of attributes, and whatever nobody knows yet.
+_MODEL = frozenset([1, 2, 3, 4, 5, 6, 7, 8, 14])
+_GRAPH = frozenset([1, 2, 5, 10, 11, 12, 13])
+_NODE = frozenset([1, 2, 3, 4, 5, 6, 7])
+_ATTRIBUTE = frozenset([1, 2, 3, 4, 5, 7, 8, 9, 10, 13, 20])
+_TENSOR = frozenset([1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14])
+_PAIR = frozenset([1, 2])
 
 Value = memoryview | int
-
-
-@dataclass(frozen=True)
-class Structure:
-    """What a file says of itself: its metadata, and the names of the operators in it."""
-
-    metadata: dict[str, str]
-    operators: frozenset[str]
 
 
 def seal(content: bytes) -> bytes:
@@ -63,15 +62,15 @@ def check_seal(content: bytes, name: str) -> None:
         )
 
 
-def structure(content: bytes, name: str) -> Structure:
-    """What the file holds. Raises ModelError where that is no graph, or none of the allowed kind."""
+def metadata_of(content: bytes, name: str) -> dict[str, str]:
+    """The file's metadata, after a walk over all of its graph. Raises ModelError where that is no graph, or
+    none of the allowed kind."""
     metadata: dict[str, str] = {}
-    operators: set[str] = set()
     size = 0
     try:
-        for number, value in _fields(memoryview(content)):
+        for number, value in _fields(memoryview(content), _MODEL):
             if number == 7:
-                operators |= _operators(_part(value))
+                _check_graph(_part(value))
             elif number == 8:
                 _check_domain(_first(_part(value), 1))
             elif number == 14:
@@ -80,13 +79,11 @@ def structure(content: bytes, name: str) -> Structure:
                     raise ValueError("its metadata is too long")
                 key, text = _first(_part(value), 1), _first(_part(value), 2)
                 metadata[str(key, "utf-8")] = str(text, "utf-8")
-            elif number in (20, 25):
-                raise ValueError("it holds functions or training steps")
     except (ValueError, IndexError) as error:
         raise ModelError(
             f"{name} cannot be used: {error}. Take a file that tellapart export has written"
         ) from None
-    return Structure(metadata, frozenset(operators))
+    return metadata
 
 
 def _seal_place(content: bytes) -> int:
@@ -106,38 +103,30 @@ def _digest(content: bytes) -> str:
     return digest.hexdigest()
 
 
-def _operators(graph: memoryview) -> set[str]:
-    found = set()
-    for number, value in _fields(graph):
+def _check_graph(graph: memoryview) -> None:
+    for number, value in _fields(graph, _GRAPH):
         if number == 1:
-            found.add(_operator(_part(value)))
-        elif number in (5, 15):
+            _check_node(_part(value))
+        elif number == 5:
             _check_inside(_part(value))
-    return found
 
 
-def _operator(node: memoryview) -> str:
-    kind = ""
-    for number, value in _fields(node):
-        if number == 4:
-            kind = str(_part(value), "utf-8")
-        elif number == 7:
+def _check_node(node: memoryview) -> None:
+    for number, value in _fields(node, _NODE):
+        if number == 4 and (kind := str(_part(value), "utf-8")) in _CONTROL:
+            raise ValueError(f"the operator {kind} is not allowed in it")
+        if number == 7:
             _check_domain(_part(value))
         elif number == 5:
-            for inner, part in _fields(_part(value)):
-                if inner in (6, 11):
-                    raise ValueError("an operator holds a graph of its own")
-                if inner in (5, 10, 22, 23):
+            for inner, part in _fields(_part(value), _ATTRIBUTE):
+                if inner in (5, 10):
                     _check_inside(_part(part))
-    if kind in _CONTROL:
-        raise ValueError(f"the operator {kind} is not allowed in it")
-    return kind
 
 
 def _check_inside(tensor: memoryview) -> None:
     """The numbers of a tensor lie in the file, not beside it."""
-    for number, value in _fields(tensor):
-        if number == 13 or (number == 14 and value == _EXTERNAL):
+    for number, value in _fields(tensor, _TENSOR):
+        if number == 13 or (number == 14 and value != _IN_THE_FILE):
             raise ValueError("its weights lie in another file")
 
 
@@ -147,7 +136,9 @@ def _check_domain(domain: memoryview | bytes) -> None:
 
 
 def _first(message: memoryview, wanted: int) -> memoryview | bytes:
-    return next((_part(value) for number, value in _fields(message) if number == wanted), b"")
+    return next(
+        (_part(value) for number, value in _fields(message, _PAIR) if number == wanted), b""
+    )
 
 
 def _part(value: Value) -> memoryview:
@@ -156,22 +147,25 @@ def _part(value: Value) -> memoryview:
     return value
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, Value]]:
-    """Numbers and values of a message's fields (protobuf.dev, "Encoding"). Raises ValueError, IndexError."""
+def _fields(message: memoryview, known: frozenset[int]) -> Iterator[tuple[int, Value]]:
+    """Numbers and values of a message's fields (protobuf.dev, "Encoding"), which have to be known ones.
+    Raises ValueError and IndexError."""
     place, end = 0, len(message)
     while place < end:
         tag, place = _varint(message, place)
-        kind = tag & 7
+        number, kind = tag >> 3, tag & 7
+        if number not in known:
+            raise ValueError(f"it holds what no exported model does (field {number})")
         if kind == 0:
             value, place = _varint(message, place)
-            yield tag >> 3, value
+            yield number, value
             continue
         length = {1: 8, 5: 4}.get(kind)
         if kind == 2:
             length, place = _varint(message, place)
         if length is None or place + length > end:
             raise ValueError("it is cut, or no ONNX file")
-        yield tag >> 3, message[place : place + length]
+        yield number, message[place : place + length]
         place += length
 
 

@@ -8,8 +8,9 @@ It does not know which of the two is right.
 """
 
 import base64
+import html
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 MOST_APART: Final = 0.01
-"""Between two probabilities of the same class. Within twice that two classes may change places."""
+"""Between two probabilities of the same class, so that classes within twice that may change places."""
 
 MOST_APART_INT8: Final = 0.05
 """The same of a network in 8 bits on another machine, whose decoder may differ by a grey level."""
@@ -41,6 +42,7 @@ STEPS: Final = ("decode", "resize", "network", "calibration")
 
 _MOST_NOVELTY = (0.1, 0.02)  # in about standard deviations of known pictures, and a share of it
 _ALLOWED = (0.5, 0.25, 0.01)  # grey levels, grey levels, share of the vector's length
+_ALLOWED_HERE = (0.05, 0.03, 0.002)  # the same where both sides have the same libraries
 _COUNT = 512  # sampled places of a picture
 _PLACES = np.random.default_rng(0).random((_COUNT, 2))
 
@@ -109,8 +111,9 @@ class Compared:
 
 @dataclass(frozen=True)
 class Parity:
-    """`n` pictures of `kinds` kinds of file agree: their probabilities differ by `largest` at most, for
-    `picture`, and `swapped` of them, near ties, have another first class. `where` says which pictures."""
+    """`n` files of `kinds` kinds agree: their probabilities differ by `largest` at most, for `picture`, and
+    `swapped` of them, near ties, have another first class. `where` says which files they are, and
+    `left_out` how many more could not be used."""
 
     n: int
     kinds: int
@@ -118,18 +121,29 @@ class Parity:
     picture: str
     swapped: int
     where: str
+    left_out: int = 0
 
     def sentence(self) -> str:
-        """In one line."""
-        kinds = f" of {self.kinds} kinds" if self.kinds > 1 else ""
-        ties = f", {self.swapped} near ties swapped" if self.swapped else ""
-        return (
-            f"{self.n} {self.where}{kinds} get the same answer; the largest difference of a probability "
-            f"is {self.largest:.1g}{ties}"
+        """In one line.
+
+        >>> Parity(300, 12, 0.0009, "a.jpg", 0, "made of held-out pictures").sentence()
+        '300 files of 12 kinds, made of held-out pictures, get the same answer: probabilities differ by \
+0.0009 at most'
+        """
+        files = (
+            "1 file gets"
+            if self.n == 1
+            else f"{self.n} files of {self.kinds} kinds, {self.where}, get"
         )
+        ties = f"; {self.swapped} near ties are swapped" if self.swapped else ""
+        lost = f"; {self.left_out} more could not be used" if self.left_out else ""
+        return f"{files} the same answer: probabilities differ by {self.largest:.1g} at most{ties}{lost}"
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self.sentence())}</p>"
 
 
 def compare_steps(
@@ -138,24 +152,25 @@ def compare_steps(
     found: Samples,
     *,
     strict: bool = False,
+    here: bool = False,
     most: float = MOST_APART,
 ) -> Compared:
     """Whether `found` answers as `expected` does, and where not, at which step the two part.
 
-    They part where a probability differs by more than `most`, where another class is first by more than a
-    near tie, or where novelty differs by more than a tenth of its usual spread and 2 % of itself; with
-    `strict` also where pictures are decoded or resized otherwise, whatever comes of it.
+    They part where a probability differs by more than `most`, or novelty by more than a tenth of its usual
+    spread and 2 % of itself; so another class can only be first in a near tie. With `strict` they part
+    also where pictures are decoded or resized otherwise, whatever comes of it. `here` says that both
+    sides have the same libraries, so that less may differ at each step.
     """
     p, q = expected.probabilities, found.probabilities
-    classes = int(p.argmax()), int(q.argmax())
     if p.shape != q.shape:
-        return Compared(picture, 1.0, 0.0, classes, True, "calibration")
+        return Compared(picture, 1.0, 0.0, (-1, -1), True, "calibration")
+    classes = int(p.argmax()), int(q.argmax())
     difference = float(np.abs(p - q).max())
-    margin = float(p[classes[0]] - p[classes[1]])
     novelty, strange = _novelty_apart(expected.novelty, found.novelty)
-    parted = not difference <= most or margin > 2 * most or strange
-    parted = parted or (strict and not max(_apart(expected, found)[:2]) <= 1)
-    step = _step(expected, found) if parted else None
+    shares = _apart(expected, found, _ALLOWED_HERE if here else _ALLOWED)
+    parted = not difference <= most or strange or (strict and not max(shares[:2]) <= 1)
+    step = _step(shares) if parted else None
     return Compared(picture, difference, novelty, classes, parted, step)
 
 
@@ -166,6 +181,7 @@ def judge(
     where: str,
     next_step: str,
     most: float = MOST_APART,
+    left_out: int = 0,
 ) -> Parity:
     """All pictures together. Raises ParityError where the answers part, naming the worst picture."""
     every = list(compared)
@@ -176,14 +192,14 @@ def judge(
         if worst.difference <= most:
             what = f"a novelty that differs by {worst.novelty:.3g}"
         raise ParityError(
-            f"{len(parted)} of {len(every)} pictures get another answer. They part at the step "
+            f"{len(parted)} of {len(every)} files get another answer. They part at the step "
             f"{worst.step}: the worst is {worst.picture}, with {what}. {next_step}",
             worst.picture,
             str(worst.step),
         )
     worst = max(every, key=lambda one: one.difference)
     swapped = sum(one.classes[0] != one.classes[1] for one in every)
-    return Parity(len(every), kinds, worst.difference, worst.picture, swapped, where)
+    return Parity(len(every), kinds, worst.difference, worst.picture, swapped, where, left_out)
 
 
 def _novelty_apart(expected: float | None, found: float | None) -> tuple[float, bool]:
@@ -195,10 +211,9 @@ def _novelty_apart(expected: float | None, found: float | None) -> tuple[float, 
     return apart, not apart <= least + share * abs(expected)
 
 
-def _step(expected: Samples, found: Samples) -> str:
+def _step(shares: Sequence[float]) -> str:
     """The first step beyond its allowance; where none is, the one that comes nearest to it, if that is
     much, since small differences can add up."""
-    shares = _apart(expected, found)
     for step, share in zip(STEPS, shares, strict=False):
         if not share <= 1:
             return step
@@ -206,7 +221,9 @@ def _step(expected: Samples, found: Samples) -> str:
     return STEPS[nearest] if shares[nearest] > 0.5 else "calibration"
 
 
-def _apart(expected: Samples, found: Samples) -> tuple[float, float, float]:
+def _apart(
+    expected: Samples, found: Samples, allowed: Sequence[float]
+) -> tuple[float, float, float]:
     """By how much decoded picture, pixels and features differ, as shares of what is allowed."""
     a, b = expected.features, found.features
     if expected.size != found.size:
@@ -216,7 +233,7 @@ def _apart(expected: Samples, found: Samples) -> tuple[float, float, float]:
         float(np.abs(expected.pixels - found.pixels).mean()),
         np.inf if a.shape != b.shape else float(np.linalg.norm(a - b) / (np.linalg.norm(a) or 1)),
     )
-    decode, resize, network = (value / most for value, most in zip(values, _ALLOWED, strict=True))
+    decode, resize, network = (value / most for value, most in zip(values, allowed, strict=True))
     return decode, resize, network
 
 
@@ -227,7 +244,10 @@ def _packed(values: NDArray[Any]) -> str:
 def _unpacked(text: str, kind: Any) -> NDArray[Any]:
     """At most 16 MiB."""
     stream = zlib.decompressobj()
-    raw = stream.decompress(base64.b64decode(text, validate=True), 16 << 20)
+    try:
+        raw = stream.decompress(base64.b64decode(text, validate=True), 16 << 20)
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
     if stream.unconsumed_tail:
         raise ValueError("a reference is too long")
     return np.frombuffer(raw, kind).copy()

@@ -34,6 +34,22 @@ def _odd(image: Image.Image, turn: int) -> bytes:
     return _saved(image.crop((0, 0, width, height)), "JPEG", quality=88, subsampling=2)
 
 
+def _tall(image: Image.Image, turn: int) -> bytes:
+    """A strip of it, two and a half times as high as wide, or lying: shapes for which resizing is hardest."""
+    width, height = image.size
+    side = max(1, round(min(width, height) / 2.5))
+    strip = (0, 0, side, min(height, round(2.5 * side)))
+    if turn % 2:
+        strip = (0, 0, min(width, round(2.5 * side)), side)
+    return _saved(image.crop(strip), "JPEG", quality=92)
+
+
+def _tiny(image: Image.Image, turn: int) -> bytes:
+    small = image.copy()
+    small.thumbnail((40, 40))
+    return _saved(small, "PNG", compress_level=1)
+
+
 def _progressive(image: Image.Image, turn: int) -> bytes:
     return _saved(image, "JPEG", quality=80, progressive=True)
 
@@ -88,6 +104,8 @@ def _gif(image: Image.Image, turn: int) -> bytes:
 KINDS: Final[Mapping[str, Callable[[Image.Image, int], bytes]]] = MappingProxyType(
     {
         "JPEG of odd size": _odd,
+        "tall or wide JPEG": _tall,
+        "tiny PNG": _tiny,
         "progressive JPEG": _progressive,
         "JPEG turned by EXIF": _turned,
         "grey JPEG": _grey,

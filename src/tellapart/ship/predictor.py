@@ -6,7 +6,7 @@ A base install has all that an exported file needs; a run needs the parts that t
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,11 +93,23 @@ class Predictor:
             rule = _with_target(rule, _curve_of(model, str(path)), target_error, str(path))
         return cls(model, rule, model.facts, workers)
 
-    def predict(self, source: Any, *, name: str | None = None) -> Prediction:
-        """The answer for one picture: a path, a file's bytes, a Pillow image, or uint8 (H, W, 3).
+    @overload
+    def predict(self, source: list[Any]) -> list[Prediction]: ...
+
+    @overload
+    def predict(self, source: Any, *, name: str | None = None) -> Prediction: ...
+
+    def predict(self, source: Any, *, name: str | None = None) -> Prediction | list[Prediction]:
+        """The answer for one picture: a path, a file's bytes, a Pillow image, or uint8 (H, W, 3); for a
+        list of them a list of answers.
 
         A picture that cannot be used gives a prediction with its `error` set.
         """
+        if isinstance(source, list):
+            return list(self.predict_many(source))
+        return self._answer(source, name)
+
+    def _answer(self, source: Any, name: str | None = None) -> Prediction:
         shown = name if name is not None else name_of(source)
         try:
             probabilities, novelty = self._model.answer(content_of(source), shown)
@@ -108,8 +120,11 @@ class Predictor:
         return Prediction(shown, self.classes, answer, novelty=novelty, rule=self.rule)
 
     def predict_many(self, sources: Iterable[Any]) -> Iterator[Prediction]:
-        """Answers in the order asked, as they come; memory does not grow with their number."""
-        return ordered_map(self.predict, sources, workers=self.workers)
+        """Answers in the order asked, as they come; memory does not grow with their number. Raises
+        UsageError for a single path or picture in the place of several."""
+        if isinstance(sources, (str, bytes, bytearray, Path, np.ndarray, Image.Image)):
+            raise UsageError("predict_many takes several pictures; for one there is predict")
+        return ordered_map(self._answer, sources, workers=self.workers)
 
 
 class _RunModel:
@@ -157,7 +172,8 @@ def load(
     options: dict[str, Any] = {
         "runtime": runtime, "workers": workers, "target_error": target_error, "most_pixels": most_pixels
     }  # fmt: skip
-    if Path(model).is_file():
+    path = Path(model)
+    if path.is_file() or (path.suffix == ".onnx" and not path.is_dir()):
         return Predictor.of_file(model, **options)
     from tellapart.training.run import Run
 
@@ -193,7 +209,7 @@ def _curve_of(model: ModelFile, name: str) -> "RiskCoverage | None":
 def _with_target(rule: Rule, curve: "RiskCoverage | None", target_error: float, name: str) -> Rule:
     from tellapart.evaluation.abstention import threshold_for
 
-    if not 0 < target_error < 1:
+    if not isinstance(target_error, int | float) or not 0 < target_error < 1:
         raise UsageError(f"the target error is {target_error}; expected 0 < share < 1")
     if curve is None:
         raise UsageError(

@@ -1,6 +1,6 @@
 """Drawn pictures and their answers, which an exported file carries, so that it can be checked anywhere.
 
-A dozen small drawings of tellapart's own, each as another kind of file, and what the training side makes of
+Some small drawings of tellapart's own, each as another kind of file, and what the training side makes of
 them at each step. They take about a fiftieth of the file. No picture of the user's leaves the machine.
 """
 
@@ -8,7 +8,6 @@ import base64
 import json
 from typing import Any, Final
 
-from tellapart.data.gallery.picture import CLASSES, draw_picture
 from tellapart.data.ordered_map import ordered_map
 from tellapart.errors import ImageError, ModelError, ParityError
 from tellapart.ship.exported import REFERENCE, ModelFile
@@ -31,6 +30,8 @@ _MOST = 100
 
 def reference_files() -> dict[str, bytes]:
     """A small drawing as each kind of file, by the kind's name; the same on every call."""
+    from tellapart.data.gallery.picture import CLASSES, draw_picture
+
     found = {}
     for turn, kind in enumerate(KINDS):
         picture = draw_picture(CLASSES[turn % len(CLASSES)], turn, 7)
@@ -47,7 +48,7 @@ def verify_file(model: ModelFile, name: str, *, workers: int = 1) -> Parity:
     try:
         held = json.loads(model.metadata[REFERENCE])[:_MOST]
         kept = [_expected(one) for one in held]
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise ModelError(f"{name} carries nothing to verify it with. Export it again") from None
     if not kept:
         raise ModelError(f"{name} carries nothing to verify it with. Export it again")
@@ -56,19 +57,21 @@ def verify_file(model: ModelFile, name: str, *, workers: int = 1) -> Parity:
 
     def compared(one: tuple[str, bytes, Samples]) -> Compared:
         kind, content, expected = one
+        step, remedy = "decode", "Install the newest Pillow"
         try:
+            model.picture(content, kind)
+            step, remedy = "network", "Install the newest ONNX Runtime, or export again"
             found = Samples.of(model.steps(content, kind), model.preprocess)
         except ImageError as error:
             raise ParityError(
-                f"{name}: the drawing as {kind} cannot be decoded here: {error}. Install the newest "
-                "Pillow",
+                f"{name}: the drawing as {error}. It has no answer here, at the step {step}. {remedy}",
                 kind,
-                "decode",
+                step,
             ) from None
         return compare_steps(f"the drawing as {kind}", expected, found, most=most)
 
     return judge(
-        ordered_map(compared, kept, workers=workers), kinds=len(kept), where="drawings",
+        ordered_map(compared, kept, workers=workers), kinds=len(kept), where="drawings that it carries",
         next_step="Update Pillow and ONNX Runtime here, or export again with the versions at hand",
         most=most,
     )  # fmt: skip

@@ -43,7 +43,7 @@ __all__ = ["Embedder", "Features", "Progress", "View", "embed", "embed_again"]
 Progress = Callable[[str, int, int], None]
 """Called as `progress(stage, done, total)`, often; stages are `read` and `embed`."""
 
-_PIXELS = 2  # to be raised when data/images.py or model/preprocess.py give other pixels
+_PIXELS = 3  # to be raised when data/images.py or model/preprocess.py give other pixels
 _FLUSH_SECONDS = 1.0
 _FLUSH_VECTORS = 64
 

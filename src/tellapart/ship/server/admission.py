@@ -23,6 +23,7 @@ _SHARE: Final = 0.7
 """Of the deadline that the estimate may take; the rest is for what it is wrong by."""
 _WEIGHT: Final = 0.05  # of the last picture in the average
 _TICK: Final = 0.1  # seconds between two ticks, if nothing is late
+_FADES: Final = 0.9  # at each tick: what was late is soon late again
 _TIMES: Final = (
     3  # a request is late when it is read, when its task is begun, and when its answer is sent
 )
@@ -94,7 +95,7 @@ class Admission:
     def tick(self) -> None:
         """To be called every tenth of a second by the event loop."""
         now = time.monotonic()
-        self._late = max(now - self._ticked - _TICK, self._late / 2)
+        self._late = max(now - self._ticked - _TICK, _FADES * self._late)
         self._ticked = now
 
     @property

@@ -79,7 +79,7 @@ async def _computed(pictures: Pictures, request: Request, service: Service) -> S
     try:
         await asyncio.wait(
             (over, gone),
-            timeout=max(0.1, service.limits.deadline - 2 * service.admission.lag),
+            timeout=max(0.1, service.limits.deadline - 3 * service.admission.lag),
             return_when=asyncio.FIRST_COMPLETED,
         )
     finally:

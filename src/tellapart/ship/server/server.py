@@ -186,9 +186,7 @@ def _service(
         log.close()
         raise
     admission = Admission(limits, workers, current.now.seconds)
-    service = Service(
-        current, Workers(workers, lambda: admission.lag), admission, limits, figures, log
-    )
+    service = Service(current, Workers(workers), admission, limits, figures, log)
     watch = figures.watch
     watch(
         "pictures_let_in",

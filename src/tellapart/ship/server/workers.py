@@ -20,8 +20,6 @@ from tellapart.ship.prediction import Prediction
 __all__ = ["Job", "Predicts", "Workers"]
 
 _TOGETHER: Final = 4
-_LATE: Final = 0.05  # seconds
-_STEP, _STEPS = 0.01, 10  # seconds of a step back, and how many at most
 
 
 class Predicts(Protocol):
@@ -100,15 +98,10 @@ class Job:
 
 
 class Workers:
-    """`count` threads over one queue. What may be put into it is for `admission` to bound.
+    """`count` threads over one queue. What may be put into it is for `admission` to bound."""
 
-    `lag` tells by how many seconds the server's own thread is late. Before each picture a worker steps back for a
-    moment while that is much: where CPUs are short, whoever refuses what is too much must not be kept waiting
-    by those who compute.
-    """
-
-    def __init__(self, count: int, lag: Callable[[], float] = lambda: 0.0) -> None:
-        self.count, self._lag = count, lag
+    def __init__(self, count: int) -> None:
+        self.count = count
         self._waiting: deque[tuple[Job, int]] = deque()
         self._some = threading.Condition()
         self._closed = False
@@ -141,15 +134,8 @@ class Workers:
     def _work(self) -> None:
         while taken := self._take():
             for job, index in taken:
-                self._step_back()
                 job.answer(index)
             del taken, job  # an idle worker holds no picture
-
-    def _step_back(self) -> None:
-        for _ in range(_STEPS):
-            if self._lag() < _LATE:
-                return
-            time.sleep(_STEP)
 
     def _take(self) -> list[tuple[Job, int]]:
         """A few of what waits, as soon as something does; nothing when it ends."""

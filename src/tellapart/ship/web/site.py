@@ -32,7 +32,7 @@ from tellapart.ship.web.browser_runtime import (
 from tellapart.ship.web.icons import COLOUR, icon_png, icon_svg
 from tellapart.ship.web.wording import fact_rows, how_good, shown_name
 
-__all__ = ["write_site"]
+__all__ = ["check_site", "write_site"]
 
 _STATIC: Final = Path(__file__).with_name("static")
 _OURS: Final = '<meta name="generator" content="tellapart">'
@@ -74,6 +74,14 @@ def write_site(
     except OSError as error:
         raise UsageError(f"{folder} cannot be written: {error.strerror}") from None
     return folder
+
+
+def check_site(folder: Path, runtime: Path | None) -> None:
+    """Whether a page can be written there, before there is a model for it. Raises UsageError."""
+    if runtime is not None:
+        runtime_files(runtime)
+    names = [path.name for path in (*_STATIC.iterdir(), ANSWER_SCRIPT, STYLE)]
+    _check_place(folder, folder / _MODEL, [*names, "model.json", "manifest.webmanifest"], False)
 
 
 def _described(model: ModelFile, size: int, digest: str, copied: bool) -> dict[str, Any]:
@@ -190,7 +198,7 @@ def _check_place(folder: Path, model: Path, paths: list[str], overwrite: bool) -
 
 
 def _same_file(one: Path, other: Path) -> bool:
-    return other.exists() and one.samefile(other)
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def _digest(file: Path) -> tuple[int, str]:
