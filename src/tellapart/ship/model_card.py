@@ -106,7 +106,7 @@ def _trust(facts: Mapping[str, Any]) -> Iterator[str]:
 
 def _agreement(parity: Parity, int8: "Int8Gate | None") -> Iterator[str]:
     if int8 is None:
-        yield f"When it was exported, {parity.sentence()}, as from the run itself."
+        yield f"Compared with the run when it was exported: {parity.sentence()}."
         return
     yield f"Computed in 8 bits, it answers otherwise than the run. On validation pictures: {int8.sentence()}."
     yield (
