@@ -22,9 +22,13 @@ test: $(VENV)/.train $(VENV)/.tests
 slow: $(VENV)/.train $(VENV)/.tests
 	$(VENV)/bin/python -m pytest -m slow
 
+# The pages that answer. The others measure how smoothly a page scrolls, so they run one by one.
+ANSWERING := $(addprefix tests/browser/test_,web_export.py same_answers.py serve_page.py)
+
 # Debian's Chromium, or the one that TELLAPART_CHROMIUM names.
 browser: $(VENV)/.train $(VENV)/.tests $(VENV)/.browser $(VENV)/.node
-	$(VENV)/bin/python -m pytest -m browser tests/browser
+	$(VENV)/bin/python -m pytest -m browser tests/browser $(ANSWERING:%=--ignore=%)
+	$(VENV)/bin/python -m pytest -m browser --numprocesses $(JOBS) $(ANSWERING)
 
 lint: $(VENV)/.lint
 	$(VENV)/bin/ruff check .
@@ -52,6 +56,7 @@ bench: $(VENV)/.finetune $(VENV)/.openvino peers
 	$(VENV)/bin/python benchmarks/lr_find.py --at-most-factor 3
 	$(VENV)/bin/python benchmarks/trust.py
 	$(VENV)/bin/python benchmarks/int8.py --library --at-least 1.5
+	$(VENV)/bin/python benchmarks/serve.py
 
 peers: $(PEERS)/.installed
 

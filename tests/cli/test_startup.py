@@ -21,6 +21,10 @@ HEAVY = {
     "aiohttp",
     "timm",
     "fastapi",
+    "uvicorn",
+    "starlette",
+    "prometheus_client",
+    "python_multipart",
     "matplotlib",
 }
 

@@ -118,7 +118,7 @@ class Slow:
         self.names = []
         self._lock = threading.Lock()
 
-    def predict(self, source, *, name=None):
+    def predict_beside(self, source, *, name=None):
         with self._lock:
             self.names.append(name)
         if self.until is not None:

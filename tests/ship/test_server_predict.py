@@ -287,7 +287,7 @@ def test_a_picture_that_the_network_cannot_compute_is_no_fault_of_the_server(cli
         classes = ("a",)
         seconds = 0.0
 
-        def predict(self, source, *, name=None):
+        def predict_beside(self, source, *, name=None):
             nothing = np.zeros(1, np.float32)
             return tellapart.Prediction(name, self.classes, nothing, "cannot be computed (why)")
 

@@ -1,6 +1,5 @@
 """The command `tellapart`. Nothing heavy is imported before a command needs it."""
 
-import gc
 import sys
 import warnings
 from io import TextIOWrapper
@@ -49,9 +48,6 @@ def tellapart(
 def main() -> None:
     """Run the command line. Exit status: 0 all done; 1 it could not be done; 2 wrong use; 3 done, but
     some inputs failed and are listed; 130 interrupted, what was done is kept."""
-    gc.set_threshold(
-        50_000
-    )  # while modules load, collecting takes a tenth of the time, for nothing
     warnings.filterwarnings("ignore", module="PIL")  # what matters of them comes back as failures
     warnings.showwarning = lambda message, *_args, **_kwargs: say(f"Note: {message}")
     for stream in (sys.stdout, sys.stderr):

@@ -1,8 +1,8 @@
 """Sessions: what runs an ONNX graph. ONNX Runtime by default, OpenVINO where asked for.
 
-Every session computes with one thread per call and may be called from several threads at once:
-pictures are the unit of parallel work, so an answer depends neither on the number of workers nor on
-which pictures happened to be computed together.
+Every session may be called from several threads at once, and computes with one thread per call unless a
+caller asks one thing at a time: pictures are the unit of parallel work, so an answer depends neither on
+the number of workers nor on which pictures happened to be computed together.
 
 ONNX Runtime is told to send nothing to its makers, unless the environment says otherwise.
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tellapart.data.cpus import cpu_count
 from tellapart.errors import ModelError, RuntimeUnavailable, UsageError
 
-__all__ = ["Runtime", "Session", "open_session"]
+__all__ = ["Runtime", "Session", "load_onnxruntime", "open_session"]
 
 Runtime = Literal["onnxruntime", "openvino"]
 Arrays = dict[str, NDArray[np.float32]]
@@ -40,8 +40,11 @@ class Session(Protocol):
         ...
 
 
-def open_session(graph: bytes, runtime: str = "onnxruntime", workers: int | None = None) -> Session:
-    """A session over the graph, for as many calls at once as `workers` says (default: all CPUs).
+def open_session(
+    graph: bytes, runtime: str = "onnxruntime", workers: int | None = None, *, threads: int = 1
+) -> Session:
+    """A session over the graph, for as many calls at once as `workers` says (default: all CPUs). Each call
+    computes with `threads` threads; the bits of an answer do not depend on that. OpenVINO has its own way.
 
     Raises UsageError for an unknown runtime, RuntimeUnavailable for one that is not installed, and
     ModelError for a graph that it does not accept.
@@ -50,23 +53,29 @@ def open_session(graph: bytes, runtime: str = "onnxruntime", workers: int | None
         raise UsageError(
             f"runtime {runtime!r} is unknown; choose from {', '.join(get_args(Runtime))}"
         )
-    opener = _OnnxRuntime if runtime == "onnxruntime" else _OpenVino
     try:
-        session: Session = opener(graph, workers or cpu_count())
-        return session
+        if runtime == "onnxruntime":
+            return _OnnxRuntime(graph, threads)
+        return _OpenVino(graph, workers or cpu_count())
     except RuntimeUnavailable:
         raise
     except Exception as error:
         raise ModelError(f"{runtime} does not accept the graph: {error}") from None
 
 
-class _OnnxRuntime:
-    def __init__(self, graph: bytes, workers: int) -> None:
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it is imported
-        import onnxruntime
+def load_onnxruntime() -> Any:
+    """The module. It is asked to send nothing to its makers, which it reads when it is imported."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
 
+    return onnxruntime
+
+
+class _OnnxRuntime:
+    def __init__(self, graph: bytes, threads: int) -> None:
+        onnxruntime = load_onnxruntime()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
+        options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.use_deterministic_compute = True
         options.enable_mem_pattern = False  # one would be kept for every size of picture

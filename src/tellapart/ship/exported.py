@@ -7,7 +7,9 @@ it; see `model_bytes.py` for what that can tell, and what not.
 import json
 import math
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -15,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tellapart.data.cpus import cpu_count
 from tellapart.data.images import MOST_PIXELS
 from tellapart.errors import ImageError, ModelError, UsageError
 from tellapart.model.looked_at import looked_at
 from tellapart.model.preprocess import PreprocessSpec
-from tellapart.model.runtime import open_session
+from tellapart.model.runtime import Session, load_onnxruntime, open_session
 from tellapart.ship.model_bytes import MOST_BYTES, check_seal, metadata_of
 from tellapart.ship.prediction import Rule
 
@@ -65,9 +68,12 @@ class ModelFile:
         runtime: str = "onnxruntime",
         workers: int | None = None,
         most_pixels: int = MOST_PIXELS,
+        checked: bool = False,
     ) -> None:
-        """`content` is that of the file `name`. Raises ModelError, RuntimeUnavailable and UsageError."""
-        check_seal(content, name)
+        """`content` is that of the file `name`; `checked` says that its digest was looked at. Raises
+        ModelError, RuntimeUnavailable and UsageError."""
+        if not checked:
+            check_seal(content, name)
         self.metadata = metadata_of(content, name)
         try:
             self.facts: dict[str, Any] = json.loads(self.metadata[FACTS])
@@ -92,7 +98,9 @@ class ModelFile:
                 "beside it"
             )
         self._most_pixels = most_pixels
-        self._session = open_session(content, runtime, workers)
+        self._open = partial(open_session, content, runtime, workers)
+        self._session = self._open()
+        self._wide: Session | None = None
         self._names = ["probabilities"]
         if self.rule.strange_from is not None:
             self._names.append("novelty")
@@ -103,29 +111,22 @@ class ModelFile:
     @classmethod
     def open(cls, path: str | Path, **options: Any) -> Self:
         """The same from a file. Raises ModelError where it cannot be read."""
-        file = Path(path)
-        try:
-            info = file.stat()
-            if not stat.S_ISREG(info.st_mode) or info.st_size > MOST_BYTES:
-                raise ModelError(
-                    f"{file} is no file of a model, or too large for one; is the path right?"
-                )
-            content = file.read_bytes()
-        except OSError as error:
-            raise ModelError(
-                f"{file} cannot be read: {error.strerror}. Make one: tellapart export RUN -o {file}"
-            ) from None
-        return cls(content, str(file), **options)
+        with ThreadPoolExecutor(1) as beside:  # both take a while, and neither needs the other
+            reading = beside.submit(_read, Path(path))
+            load_onnxruntime()
+            content = reading.result()
+        return cls(content, str(path), checked=True, **options)
 
     def picture(self, content: bytes | Image.Image, name: str) -> Image.Image:
         """The upright RGB picture that the graph takes. Raises ImageError."""
         return looked_at(content, name, self.preprocess, self._most_pixels)
 
     def answer(
-        self, content: bytes | Image.Image, name: str
+        self, content: bytes | Image.Image, name: str, *, alone: bool = False
     ) -> tuple[NDArray[np.float32], float | None]:
-        """Probabilities (K,) and novelty of one picture: a file's bytes, or an image. Raises ImageError."""
-        values = self._run(self.picture(content, name), self._names, name)
+        """Probabilities (K,) and novelty of one picture: a file's bytes, or an image. `alone` says that no
+        other picture is looked at meanwhile, so that all CPUs compute this one. Raises ImageError."""
+        values = self._run(self.picture(content, name), self._names, name, alone)
         return values["probabilities"], _number(values.get("novelty"))
 
     def steps(self, content: bytes | Image.Image, name: str) -> Steps:
@@ -135,11 +136,18 @@ class ModelFile:
         novelty = _number(values.pop("novelty", None))
         return Steps(np.asarray(picture), novelty=novelty, **values)
 
+    def _widest(self) -> Session:
+        """A session that computes with all CPUs; made when it is first wanted."""
+        if self._wide is None:
+            self._wide = self._open(threads=cpu_count())
+        return self._wide
+
     def _run(
-        self, picture: Image.Image, names: list[str], name: str
+        self, picture: Image.Image, names: list[str], name: str, alone: bool = False
     ) -> dict[str, NDArray[np.float32]]:
         try:
-            values = self._session.run(np.asarray(picture), names)
+            session = self._widest() if alone else self._session
+            values = session.run(np.asarray(picture), names)
         except Exception as error:  # of a runtime, such as for want of memory
             raise ImageError(name, "cannot be computed", str(error).strip()) from None
         probabilities, novelty = values["probabilities"], values.get("novelty", _NONE)
@@ -150,6 +158,23 @@ class ModelFile:
         if not (probabilities.min() >= 0 and probabilities.sum() <= _SUM):
             raise ImageError(name, "no features", "its numbers are no probabilities")
         return values
+
+
+def _read(file: Path) -> bytes:
+    """Raises ModelError."""
+    try:
+        info = file.stat()
+        if not stat.S_ISREG(info.st_mode) or info.st_size > MOST_BYTES:
+            raise ModelError(
+                f"{file} is no file of a model, or too large for one; is the path right?"
+            )
+        content = file.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"{file} cannot be read: {error.strerror}. Make one: tellapart export RUN -o {file}"
+        ) from None
+    check_seal(content, str(file))
+    return content
 
 
 def _number(value: NDArray[np.float32] | None) -> float | None:

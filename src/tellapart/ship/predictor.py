@@ -35,9 +35,9 @@ class Model(Protocol):
     classes: tuple[str, ...]
 
     def answer(
-        self, content: bytes | Image.Image, name: str
+        self, content: bytes | Image.Image, name: str, *, alone: bool = False
     ) -> tuple[NDArray[np.float32], float | None]:
-        """Probabilities (K,) and the novelty. Raises ImageError."""
+        """Probabilities (K,) and the novelty; `alone` where all CPUs may compute it. Raises ImageError."""
         ...
 
 
@@ -107,12 +107,16 @@ class Predictor:
         """
         if isinstance(source, list):
             return list(self.predict_many(source))
+        return self._answer(source, name, alone=True)
+
+    def predict_beside(self, source: Any, *, name: str | None = None) -> Prediction:
+        """The same answer with one thread, for programs that ask about several pictures at once."""
         return self._answer(source, name)
 
-    def _answer(self, source: Any, name: str | None = None) -> Prediction:
+    def _answer(self, source: Any, name: str | None = None, *, alone: bool = False) -> Prediction:
         shown = name if name is not None else name_of(source)
         try:
-            probabilities, novelty = self._model.answer(content_of(source), shown)
+            probabilities, novelty = self._model.answer(content_of(source), shown, alone=alone)
         except ImageError as error:
             text = error.reason + (f" ({error.detail})" if error.detail else "")
             return Prediction(shown, self.classes, np.zeros(len(self.classes), np.float32), text)
@@ -147,7 +151,7 @@ class _RunModel:
         )  # fmt: skip
 
     def answer(
-        self, content: bytes | Image.Image, name: str
+        self, content: bytes | Image.Image, name: str, *, alone: bool = False
     ) -> tuple[NDArray[np.float32], float | None]:
         features = self._embedder.vector(content, name)[None]
         strange = None if self._novelty is None else float(self._novelty.scores(features)[0])

@@ -28,7 +28,7 @@ class Predicts(Protocol):
     @property
     def classes(self) -> tuple[str, ...]: ...
 
-    def predict(self, source: Any, *, name: str | None = None) -> Prediction: ...
+    def predict_beside(self, source: Any, *, name: str | None = None) -> Prediction: ...
 
 
 class Job:
@@ -75,7 +75,7 @@ class Job:
             self.begun = start
         name, content = picture
         try:
-            answer = self.predictor.predict(content, name=name)
+            answer = self.predictor.predict_beside(content, name=name)
         except Exception as error:
             self._settle(index, None, error, 0.0)
         else:
