@@ -65,7 +65,9 @@ def main() -> None:
         sys.exit(1)
     except SystemExit as stop:
         if stop.code == 130:
-            problem("Interrupted. What was done is kept; the same command goes on from there.")
+            keeps = sys.argv[1:2] not in (["export"], ["predict"])  # they begin again
+            kept = "What was done is kept; the same command goes on from there." if keeps else ""
+            problem(f"Interrupted. {kept}".strip())
         raise
 
 
