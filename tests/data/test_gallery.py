@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -407,16 +408,21 @@ def test_a_script_without_a_main_guard_may_draw(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to one process there")
 def test_ctrl_c_leaves_no_half_files(tmp_path: Path) -> None:
-    with start_script(tmp_path, 50) as script:
+    with start_script(tmp_path, 200) as script:
         assert script.stdout is not None
         for line in script.stdout:
             if int(line) >= 6:
                 break
-        script.send_signal(signal.SIGINT)
-        script.communicate(timeout=30)
+        for _ in range(
+            5
+        ):  # one that comes while Python clears up an object is lost, as on a keyboard
+            script.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                script.communicate(timeout=6)
+                break
     assert script.returncode != 0
     assert not list((tmp_path / "out").rglob("*.part"))
     files = [path for path in (tmp_path / "out").glob("*/*") if path.is_file()]
-    assert 6 <= len(files) < 250
+    assert 6 <= len(files) < 1000
     for path in files:
         pixels(path)
