@@ -415,6 +415,14 @@ def test_tall_pictures_get_the_same_answer(run, exported):
         np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=0.005)
 
 
+def test_the_bits_of_an_answer_do_not_depend_on_the_threads(exported):
+    predictor = tellapart.load(exported.file)
+    picture = Image.effect_noise((300, 200), 80).convert("RGB")
+    alone, beside = predictor.predict(picture), predictor.predict_beside(picture)
+    np.testing.assert_array_equal(alone.probabilities, beside.probabilities)
+    assert alone.novelty == beside.novelty
+
+
 def test_lists_are_answered_and_a_single_path_is_not_taken_for_many(exported, tmp_path):
     predictor = tellapart.load(exported.file)
     path = tmp_path / "a.png"

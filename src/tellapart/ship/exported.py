@@ -26,7 +26,7 @@ from tellapart.model.runtime import Session, load_onnxruntime, open_session
 from tellapart.ship.model_bytes import MOST_BYTES, check_seal, metadata_of
 from tellapart.ship.prediction import Rule
 
-__all__ = ["FACTS", "FORMAT", "REFERENCE", "ModelFile", "Steps"]
+__all__ = ["FACTS", "FORMAT", "REFERENCE", "ModelFile", "Steps", "step_of"]
 
 FORMAT: Final = 1
 FACTS: Final = "tellapart"
@@ -36,6 +36,8 @@ REFERENCE: Final = "tellapart_reference"
 """The key of the pictures and answers that `export --verify` compares with."""
 
 _MOST_CLASSES = 100_000
+_FAILED: Final = "cannot be computed"
+_NO_ANSWER: Final = "no features"
 _SUM = 1.001  # of probabilities, in float32
 _NONE: Final = np.zeros((), np.float32)
 
@@ -149,15 +151,20 @@ class ModelFile:
             session = self._widest() if alone else self._session
             values = session.run(np.asarray(picture), names)
         except Exception as error:  # of a runtime, such as for want of memory
-            raise ImageError(name, "cannot be computed", str(error).strip()) from None
+            raise ImageError(name, _FAILED, str(error).strip()) from None
         probabilities, novelty = values["probabilities"], values.get("novelty", _NONE)
         if probabilities.shape != (len(self.classes),) or novelty.size != 1:
-            raise ImageError(name, "no features", f"{probabilities.shape} numbers are no answer")
+            raise ImageError(name, _NO_ANSWER, f"{probabilities.shape} numbers are no answer")
         if not (np.isfinite(probabilities).all() and np.isfinite(novelty).all()):
-            raise ImageError(name, "no features", "the network's answer is not a finite number")
+            raise ImageError(name, _NO_ANSWER, "the network's answer is not a finite number")
         if not (probabilities.min() >= 0 and probabilities.sum() <= _SUM):
-            raise ImageError(name, "no features", "its numbers are no probabilities")
+            raise ImageError(name, _NO_ANSWER, "its numbers are no probabilities")
         return values
+
+
+def step_of(error: ImageError) -> str:
+    """The step at which a model had no answer: decode, or network."""
+    return "network" if error.reason in (_FAILED, _NO_ANSWER) else "decode"
 
 
 def _read(file: Path) -> bytes:

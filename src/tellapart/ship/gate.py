@@ -10,7 +10,7 @@ from tellapart.data.dataset import Dataset
 from tellapart.data.images import decode, read_bytes
 from tellapart.data.ordered_map import ordered_map
 from tellapart.errors import DatasetError, ImageError, ParityError
-from tellapart.ship.exported import ModelFile
+from tellapart.ship.exported import ModelFile, step_of
 from tellapart.ship.parity import Compared, Parity, Samples, compare_steps, judge
 from tellapart.ship.picture_kinds import KINDS, as_kind
 from tellapart.ship.training_side import TrainingSide
@@ -53,22 +53,22 @@ def check_parity(
         path = dataset.paths[row]
         try:
             name, content = _file(dataset.root / path, path, kind, turn)
-            side.embedder.picture(content, name)
+            expected = None if coarse else side.steps(content, name)
+            if coarse:
+                side.embedder.picture(content, name)
         except ImageError:
             return None
-        step = "decode"
         try:
-            model.picture(content, name)
-            step = "network"
             found = model.steps(content, name)
         except ImageError as error:
+            step = step_of(error)
             raise ParityError(
                 f"{error}: the exported model has no answer where the run has one. They part at the step "
                 f"{step}. Nothing was exported",
                 name,
                 step,
             ) from None
-        expected = side.steps(content, name, found.pixels if coarse else None)
+        expected = expected or side.steps(content, name, found.pixels)
         samples = (Samples.of(steps, model.preprocess) for steps in (expected, found))
         return compare_steps(name, *samples, strict=coarse, here=True)
 

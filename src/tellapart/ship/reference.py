@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from tellapart.data.ordered_map import ordered_map
 from tellapart.errors import ImageError, ModelError, ParityError
-from tellapart.ship.exported import REFERENCE, ModelFile
+from tellapart.ship.exported import REFERENCE, ModelFile, step_of
 from tellapart.ship.parity import (
     MOST_APART,
     MOST_APART_INT8,
@@ -57,12 +57,11 @@ def verify_file(model: ModelFile, name: str, *, workers: int = 1) -> Parity:
 
     def compared(one: tuple[str, bytes, Samples]) -> Compared:
         kind, content, expected = one
-        step, remedy = "decode", "Install the newest Pillow"
         try:
-            model.picture(content, kind)
-            step, remedy = "network", "Install the newest ONNX Runtime, or export again"
             found = Samples.of(model.steps(content, kind), model.preprocess)
         except ImageError as error:
+            step = step_of(error)
+            remedy = f"Install the newest {'Pillow' if step == 'decode' else 'ONNX Runtime'}"
             raise ParityError(
                 f"{name}: the drawing as {error}. It has no answer here, at the step {step}. {remedy}",
                 kind,
