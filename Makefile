@@ -19,7 +19,8 @@ demo: $(VENV)/.train
 test: $(VENV)/.train $(VENV)/.tests
 	$(VENV)/bin/python -m pytest --numprocesses $(JOBS)
 
-slow: $(VENV)/.train $(VENV)/.tests
+# Those on a cluster need Linux's namespaces, and start one of two nodes that nothing outside can reach.
+slow: $(VENV)/.ray $(VENV)/.tests
 	$(VENV)/bin/python -m pytest -m slow
 
 # The pages that answer. The others measure how smoothly a page scrolls, so they run one by one.
@@ -45,7 +46,7 @@ docs: $(VENV)/.train $(VENV)/.docs
 	$(VENV)/bin/python docs/generate_cli_page.py --check
 	$(VENV)/bin/mkdocs build --strict --quiet --site-dir site
 
-bench: $(VENV)/.finetune $(VENV)/.openvino peers
+bench: $(VENV)/.finetune $(VENV)/.openvino $(VENV)/.ray peers
 	$(VENV)/bin/python benchmarks/embed.py
 	$(VENV)/bin/python benchmarks/embed.py --runtime openvino
 	$(VENV)/bin/python benchmarks/memory.py --at-most 100
@@ -57,6 +58,11 @@ bench: $(VENV)/.finetune $(VENV)/.openvino peers
 	$(VENV)/bin/python benchmarks/trust.py
 	$(VENV)/bin/python benchmarks/int8.py --library --at-least 1.5
 	$(VENV)/bin/python benchmarks/serve.py
+	$(VENV)/bin/python benchmarks/scale.py --at-least 1.7 --at-most-overhead 0.25
+	$(VENV)/bin/python benchmarks/streamed_probe.py --rows 10000 100000 --at-most 1.3
+	$(VENV)/bin/python benchmarks/neighbour_index.py
+	$(VENV)/bin/python benchmarks/scale_predict.py --rows 100000
+	$(VENV)/bin/python benchmarks/unit_costs.py --finetune
 
 peers: $(PEERS)/.installed
 
@@ -69,6 +75,10 @@ $(VENV)/bin/python:
 
 $(VENV)/.train: pyproject.toml | $(VENV)/bin/python
 	$(PIP) --editable '.[train]'
+	touch $@
+
+$(VENV)/.ray: pyproject.toml | $(VENV)/.train
+	$(PIP) --editable '.[train,ray]'
 	touch $@
 
 $(VENV)/.openvino: pyproject.toml | $(VENV)/.train

@@ -52,6 +52,7 @@ _PLACES = {
     "open_dataset": "tellapart.training.train",
     "open_image": "tellapart.data.images",
     "plot_counts": "tellapart.reporting.counts_plot",
+    "predict_to": "tellapart.ship.predict_to",
     "report": "tellapart.reporting.report",
     "serve": "tellapart.ship.server.server",
     "show": "tellapart.reporting.sheet",
@@ -100,6 +101,7 @@ __all__ = [
     "open_dataset",
     "open_image",
     "plot_counts",
+    "predict_to",
     "report",
     "serve",
     "show",
@@ -139,6 +141,7 @@ if TYPE_CHECKING:
     from tellapart.review.review import Review
     from tellapart.review.server import clean
     from tellapart.ship.export import Exported, export
+    from tellapart.ship.predict_to import predict_to
     from tellapart.ship.prediction import Prediction
     from tellapart.ship.predictor import Predictor, load
     from tellapart.ship.server.server import serve

@@ -9,6 +9,7 @@
     │   ├── WeightsError      a weights file is missing, changed, cut or of an unknown format
     │   ├── RuntimeUnavailable  the runtime that was asked for cannot run here
     │   └── ParityError       an exported file answers otherwise than what it was exported from
+    ├── EngineError           the cluster that was to do the work, or a part of it
     ├── RunError              a run folder is missing, incomplete or holds something else
     └── MissingExtra          an optional part is not installed; names its pip command
 
@@ -18,6 +19,7 @@ Every message names what was wrong, what was expected, what came, and the next s
 __all__ = [
     "DataError",
     "DatasetError",
+    "EngineError",
     "ImageError",
     "MissingExtra",
     "ModelError",
@@ -94,6 +96,10 @@ class ParityError(ModelError):
         return ParityError(f"{said}. {text}", self.picture, self.step)
 
 
+class EngineError(TellapartError):
+    """The cluster that was to do the work cannot be reached, or has given up on a part of it."""
+
+
 class RunError(TellapartError):
     """A run folder is missing, incomplete, or holds another run."""
 
@@ -101,19 +107,24 @@ class RunError(TellapartError):
 _EXTRAS = {
     "aiohttp": "train",
     "fastapi": "serve",
+    "fsspec": "remote",
     "jinja2": "train",
     "yarl": "train",
     "matplotlib": "train",
     "multipart": "serve",
     "pandas": "train",
     "prometheus_client": "serve",
+    "pyarrow": "remote",
     "pydantic": "serve",
     "python_multipart": "serve",
+    "ray": "ray",
+    "s3fs": "remote",
     "onnx": "train",
     "safetensors": "train",
     "sklearn": "train",
     "starlette": "serve",
     "threadpoolctl": "train",
+    "usearch": "ray",
     "uvicorn": "serve",
     "timm": "finetune",
     "torch": "finetune",

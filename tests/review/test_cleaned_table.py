@@ -336,7 +336,7 @@ def test_only_what_was_decided_about_is_read(own, file, monkeypatch):
     from tellapart.data import hashing
 
     real = hashing.read_bytes
-    monkeypatch.setattr(hashing, "read_bytes", lambda *a: read.append(a[1]) or real(*a))
+    monkeypatch.setattr(hashing, "read_bytes", lambda *a, **k: read.append(a[1]) or real(*a, **k))
     with Journal(file, root=own, classes=("blue", "red")) as journal:
         now = standing_labels(Dataset.from_folder(own), journal)
     assert sorted(read) == sorted(path for path, *_ in SOME)

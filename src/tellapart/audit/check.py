@@ -27,6 +27,7 @@ from tellapart.errors import DatasetError, UsageError
 from tellapart.evaluation.metrics import evaluate
 from tellapart.training.clock import Clock
 from tellapart.training.embed import Embedder, Progress
+from tellapart.training.engine import Engine, open_engine
 from tellapart.training.run import Run
 from tellapart.training.train import TrainOptions
 
@@ -43,6 +44,9 @@ def check(
     only: Sequence[str] | None = None,
     changes: Sequence[str] = ("flip",),
     workers: int | None = None,
+    engine: str | Engine = "local",
+    address: str | None = None,
+    store: str | None = None,
     progress: Progress | None = None,
 ) -> Audit:
     """Look for what is wrong with a data set; nothing is changed.
@@ -52,7 +56,8 @@ def check(
     `tellapart.CHECKS`; `changes` are asked about otherwise: `flip`, `vertical flip`, `quarter turn`,
     `tilt`, `zoom`. Labels are judged by cross-validation with all copies of a picture together,
     whatever its split. Where there is nothing to tell apart, what needs no classes is looked for all
-    the same, and the audit's `notes` say so.
+    the same, and the audit's `notes` say so. With the `engine` ray the pictures are looked at by `workers`
+    tasks at a time on the cluster at `address` (`open_engine`).
 
     Raises DatasetError where no picture can be used, UsageError for an unknown check or change, or a run
     on other pictures, RunError.
@@ -65,9 +70,11 @@ def check(
     for change in changes:
         ChangedView(change)  # refuses what it does not know
     clock = Clock()
+    looking = open_engine(engine, address=address, workers=workers, store=store)
     opened = open_subject(
-        data, run=run, options=options, workers=workers, progress=progress, stage=clock.stage
-    )
+        data, run=run, options=options, workers=workers if engine == "local" else None,
+        engine=looking, progress=progress, stage=clock.stage,
+    )  # fmt: skip
     subject, notes = opened.subject, list(opened.notes)
     whole = _Whole(subject, opened.embedder, opened.run, changes, clock, progress, notes)
     if reason := whole.untrainable():

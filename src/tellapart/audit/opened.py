@@ -10,7 +10,8 @@ import numpy as np
 from tellapart.audit.subject import Subject
 from tellapart.data.dataset import Dataset
 from tellapart.errors import UsageError
-from tellapart.training.embed import Embedder, Progress, embed
+from tellapart.training.embed import Embedder, Progress
+from tellapart.training.engine import Engine, LocalEngine
 from tellapart.training.run import Run
 from tellapart.training.train import TrainOptions, open_dataset, open_embedder
 from tellapart.training.usable import usable_pictures
@@ -36,28 +37,31 @@ def open_subject(
     run: Run | str | Path | None = None,
     options: TrainOptions | None = None,
     workers: int | None = None,
+    engine: Engine | None = None,
     progress: Progress | None = None,
     stage: Stage = nullcontext,
 ) -> Opened:
     """Every picture embedded once, or known from before, and its copies found.
 
     `run`, or a stage of it, says with which network to look and which pictures were set aside; without
-    one the default network looks, or that of `options`. `stage(name)` is a context for each part of
-    the work: scan, embed, copies.
+    one the default network looks, or that of `options`; `engine` says where. `stage(name)` is a context
+    for each part of the work: scan, embed, copies.
 
     Raises DatasetError where no picture can be used, UsageError for a run on other pictures, RunError.
     """
     chosen = run if isinstance(run, Run) or run is None else Run.load(run)
     options = options or TrainOptions()
+    looking = engine or LocalEngine()
     notes: list[str] = []
     with stage("scan"):
         dataset = data if isinstance(data, Dataset) else open_dataset(data, options)
         dataset = dataset if chosen is None else _divided_as(dataset, chosen, notes)
     with stage("embed"):
         embedder = _embedder(chosen, options, workers)
-        features = embed(dataset.root, dataset.paths, embedder, progress=progress)
+        features = looking.embed(dataset.root, dataset.paths, embedder, progress=progress)
     with stage("copies"):
-        usable = usable_pictures(dataset, features, embedder, progress=progress)
+        search = looking.copy_search(dataset.root, dataset.paths, embedder, features)
+        usable = usable_pictures(dataset, features, embedder, search=search, progress=progress)
     subject = Subject(
         usable.dataset, usable.values, embedder.backbone.dimensions["final"], usable.facts,
         usable.copies, options.seed, embedder.workers,

@@ -8,12 +8,15 @@ import typer
 
 from tellapart.cli.messages import progress_bars, say
 from tellapart.cli.options import (
+    Address,
     Backbone,
+    Engine,
     Json,
     Preset,
     Quiet,
     Runtime,
     Seed,
+    Store,
     TestDir,
     TrainDir,
     ValidDir,
@@ -59,6 +62,9 @@ def check(
     seed: Seed = 0,
     runtime: Runtime = "onnxruntime",
     workers: Workers = None,
+    engine: Engine = "local",
+    address: Address = None,
+    store: Store = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -99,7 +105,8 @@ def check(
     with progress_bars(quiet) as progress:
         audit = run_check(
             data, run=run, options=options, only=None if only is None else _listed(only),
-            changes=_listed(changes), workers=workers, progress=progress,
+            changes=_listed(changes), workers=workers, engine=engine, address=address,
+            store=store, progress=progress,
         )  # fmt: skip
     audit.save(folder, csv=table)
     _show(audit, folder, table, json=json, quiet=quiet)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tellapart.cli.messages import progress_bars, row_printer, say
-from tellapart.cli.options import Json, Quiet, Seed, Workers
+from tellapart.cli.options import Address, Engine, Json, Quiet, Seed
 
 __all__ = ["finetune"]
 
@@ -70,7 +70,16 @@ def finetune(
         Path | None, typer.Option(help="Write losses and rates for TensorBoard into this folder.")
     ] = None,
     seed: Seed = 0,
-    workers: Workers = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that load pictures; with --engine ray, processes that train. As many as there "
+            "are CPUs by default.",
+        ),
+    ] = None,
+    engine: Engine = "local",
+    address: Address = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -78,7 +87,9 @@ def finetune(
 
     It begins with what the run has learned, writes a checkpoint each epoch and each minute, and ends as a
     run of its own below RUN/stages, which predicts like any other. The same command goes on where it
-    was interrupted. Needs the extra finetune.
+    was interrupted. Needs the extra finetune. With --engine ray the processes of a cluster train together,
+    and so do those of torchrun, to the same numbers; all must see the folders of the run and of its
+    pictures.
 
     Examples:
 
@@ -87,6 +98,10 @@ def finetune(
         tellapart finetune runs/mine --epochs 4 --lr 1e-6..1e-4 --no-flip
 
         tellapart finetune runs/mine --from stage-1 --unfreeze last --lr 1e-4
+
+        tellapart finetune /shared/runs/mine --engine ray --workers 4
+
+        torchrun --nproc-per-node 2 -m tellapart finetune runs/mine
     """
     from dataclasses import replace
 
@@ -95,6 +110,7 @@ def finetune(
     from tellapart.finetuning.finetune import finetune as finetune_run
     from tellapart.finetuning.finetune_options import FinetuneOptions
     from tellapart.finetuning.flip import flip_safety
+    from tellapart.finetuning.group import joined
     from tellapart.training.run import Run
 
     begun = Run.load(run)
@@ -103,8 +119,10 @@ def finetune(
         epochs, lr, unfreeze, batch, transforms, label_smoothing, seed=seed, accumulate=accumulate,
         mixup=mixup, cutmix=cutmix, ema=ema, patience=patience, views=views,
     )  # fmt: skip
-    with progress_bars(quiet) as progress:
-        if flip is None:
+    loaders = workers or (cpu_count() if engine == "local" else None)
+    with joined() as group, progress_bars(quiet or not group.first) as progress:
+        quiet, shown = quiet or not group.first, group.first
+        if flip is None and group.first:  # whose options are those of all
             safety = flip_safety(begun, workers=workers or cpu_count(), progress=progress)
             mirrored = safety is None or safety.verdict != "unsafe"
             options = replace(options, transforms=replace(transforms, do_flip=mirrored))
@@ -112,10 +130,12 @@ def finetune(
                 how = "mirrored at random" if mirrored else "not mirrored"
                 say(f"Pictures are {how}: {safety.sentence()}.")
         stage = finetune_run(
-            begun, options, start=start, name=name, workers=workers or cpu_count(),
-            progress=progress, on_epoch=row_printer(show=not json and not quiet),
+            begun, options, start=start, name=name, workers=loaders, progress=progress,
+            on_epoch=row_printer(show=not json and not quiet), engine=engine, address=address,
             on_note=(lambda note: None) if quiet else say, tensorboard=tensorboard,
         )  # fmt: skip
+    if not shown:
+        return
     if json:
         from json import dumps
 

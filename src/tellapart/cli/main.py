@@ -65,7 +65,9 @@ def main() -> None:
         sys.exit(1)
     except SystemExit as stop:
         if stop.code == 130:
-            keeps = sys.argv[1:2] not in (["export"], ["predict"])  # they begin again
+            into_files = any(word.startswith("--out") for word in sys.argv[2:])
+            again = [["export"], *([] if into_files else [["predict"]])]  # they begin again
+            keeps = sys.argv[1:2] not in again
             kept = "What was done is kept; the same command goes on from there." if keeps else ""
             problem(f"Interrupted. {kept}".strip())
         raise

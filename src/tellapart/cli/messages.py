@@ -30,6 +30,7 @@ _STAGES = {
     "gate": "Comparing answers",
     "calibrate": "Calibrating",
     "int8": "Measuring 8 bits",
+    "predict": "Predicting",
 }
 
 
@@ -67,7 +68,8 @@ def row_printer(*, show: bool, metric: str = "error_rate") -> "Callable[[Epoch],
 
 @contextmanager
 def progress_bars(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A callback `progress(stage, done, total)` that draws a bar per stage while the block runs."""
+    """A callback `progress(stage, done, total)` that draws a bar per stage while the block runs; a total
+    of 0 is not known."""
     if quiet:
         yield lambda stage, done, total: None
         return
@@ -79,7 +81,7 @@ def progress_bars(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
             bars.start()
         if stage not in tasks:
             name = _STAGES.get(stage, stage)
-            tasks[stage] = bars.add_task(name, total=total, rate="", before=0)
+            tasks[stage] = bars.add_task(name, total=total or None, rate="", before=0)
         unit = {
             "probe": "",
             "check": "",
@@ -168,7 +170,7 @@ def _advance(
         if done < total:
             facts.append(f"{_duration((total - done) / rate)} left")
     text = ", ".join(filter(None, (*facts, more)))
-    bars.update(number, completed=done, total=total, rate=text)
+    bars.update(number, completed=done, total=total or None, rate=text)
 
 
 def _duration(seconds: float) -> str:

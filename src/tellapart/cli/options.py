@@ -5,14 +5,17 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "Address",
     "Backbone",
     "Conflicts",
+    "Engine",
     "Json",
     "MinSide",
     "Preset",
     "Quiet",
     "Runtime",
     "Seed",
+    "Store",
     "Workers",
 ]
 
@@ -41,7 +44,28 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no m
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Runtime = Annotated[str, typer.Option(help="What computes: onnxruntime or openvino.")]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Pictures at a time; all CPUs by default.")
+    int | None,
+    typer.Option(
+        min=1,
+        help="Pictures at a time, or tasks of a cluster; as many as there are CPUs by default.",
+    ),
+]
+Engine = Annotated[
+    str,
+    typer.Option(help="Where the pictures are looked at: local, or ray for a cluster (extra ray)."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="The Ray cluster: HOST or HOST:PORT; by default auto, the one that this machine belongs to."
+    ),
+]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        help="Where workers leave features, in files that are kept: a folder that all nodes see, or a URL "
+        "such as s3://bucket/shards."
+    ),
 ]
 MinSide = Annotated[
     int, typer.Option(min=1, help="Pictures with a shorter side, in px, are refused.")

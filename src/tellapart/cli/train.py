@@ -8,12 +8,15 @@ import typer
 
 from tellapart.cli.messages import progress_bars, row_printer, say
 from tellapart.cli.options import (
+    Address,
     Backbone,
+    Engine,
     Json,
     Preset,
     Quiet,
     Runtime,
     Seed,
+    Store,
     TestDir,
     TrainDir,
     ValidDir,
@@ -95,6 +98,9 @@ def train(
     seed: Seed = 0,
     runtime: Runtime = "onnxruntime",
     workers: Workers = None,
+    engine: Engine = "local",
+    address: Address = None,
+    store: Store = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -116,6 +122,8 @@ def train(
         tellapart train photos --epochs 4 --no-flip
 
         tellapart train photos --backbone densenet169 --weights densenet169.safetensors
+
+        tellapart train photos --engine ray --workers 16
     """
     from tellapart.evaluation.share import parse_share
     from tellapart.model.presets import find_preset
@@ -140,7 +148,8 @@ def train(
     with progress_bars(quiet) as progress:
         run = train_run(
             data, out, options, recipe=chosen, overwrite=overwrite, workers=workers,
-            progress=progress, on_epoch=row_printer(show=not json and not quiet),
+            engine=engine, address=address, store=store, progress=progress,
+            on_epoch=row_printer(show=not json and not quiet),
         )  # fmt: skip
     show_run(run, json=json, quiet=quiet)
     raise typer.Exit(3 if run.failures else 0)

@@ -6,6 +6,8 @@ An immutable value; pandas holds the columns, made from a folder or a CSV file b
 
 import hashlib
 import html
+import os
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -21,8 +23,18 @@ from numpy.typing import NDArray
 from tellapart.data.csv_table import read_csv_table
 from tellapart.data.failure import Failure
 from tellapart.data.hashing import sha256_of_files
+from tellapart.data.parquet_table import read_parquet_table
+from tellapart.data.places import (
+    as_url,
+    folder_of_url,
+    joined,
+    refuse_secret,
+    secret_refusal,
+    shown,
+)
 from tellapart.data.receipt import Receipt, is_receipt, read_receipt_counting
 from tellapart.data.scan import SPLITS, scan_folder
+from tellapart.data.shards import find_shards, read_shards
 from tellapart.data.split import deal, group_rows
 from tellapart.errors import DatasetError, UsageError
 
@@ -35,6 +47,10 @@ _MOST_SHOWN = 10  # classes
 @dataclass(frozen=True, repr=False)
 class Dataset:
     """N pictures: `table` has the columns path (relative to `root`, POSIX), label, split, group, sha256.
+
+    A path may be a URL of any file system that fsspec knows, or lead into a tar file
+    (`train-000.tar/cat/1.jpg`). `source` is the URL that the pictures were read from, if it was one; `root`
+    does not matter then.
 
     `split` is train, valid, test, or "" while undecided; `group` and `sha256` are "" where unknown.
     Rows are sorted by path. `classes` are sorted and their order is what label numbers mean.
@@ -52,6 +68,7 @@ class Dataset:
     classes: tuple[str, ...]
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    source: str = ""
 
     @classmethod
     def from_rows(
@@ -62,17 +79,30 @@ class Dataset:
         failures: Sequence[Failure] = (),
         notes: Sequence[str] = (),
     ) -> "Dataset":
-        """From tuples of (path, label, split, group, sha256), the last ones optional, or mappings."""
+        """From tuples of (path, label, split, group, sha256), the last ones optional, or mappings.
+
+        Paths are relative to `root`, which may be a URL. A URL that carries a password, token or signature is
+        a failure, and is not repeated.
+        """
+        refuse_secret(root)
+        base, lost = as_url(root), list(failures)
         columns: dict[str, list[str]] = {name: [] for name in COLUMNS}
         for row in rows:
-            values = row if isinstance(row, Mapping) else dict(zip(COLUMNS, row, strict=False))
+            values = dict(row if isinstance(row, Mapping) else zip(COLUMNS, row, strict=False))
+            if base is not None:
+                values["path"] = joined(base, values.get("path") or "")
+            path = values.get("path") or ""
+            if refusal := secret_refusal(path):
+                lost.append(Failure(shown(path), "holds a secret", refusal))
+                continue
             for name in COLUMNS:
                 columns[name].append(values.get(name) or "")
         # Plain objects: pandas' own text type cannot hold the names that are not valid UTF-8.
         table = pd.DataFrame({k: pd.Series(v, dtype=object) for k, v in columns.items()})
         table = table.sort_values("path", kind="stable", ignore_index=True)
         labels = tuple(sorted(set(table["label"])))
-        return cls(Path(root), table, labels, tuple(failures), tuple(notes))
+        own = Path(root) if base is None else Path()
+        return cls(own, table, labels, tuple(lost), tuple(notes), base or "")
 
     @classmethod
     def from_folder(
@@ -105,22 +135,47 @@ class Dataset:
         valid_pct: float | None = None,
         seed: int = 0,
     ) -> "Dataset":
-        """From a CSV file with the columns `name,label` (or `path`, and `split`, `group` if known).
+        """From a CSV file with the columns `name,label` (or `path`, `url`, and `split`, `group` if known).
 
-        Paths are relative to `root`, by default the folder of the file. A receipt of `tellapart gather`
-        or `verify` gives the pictures that it calls ok.
+        Paths are relative to `root`, by default the folder of the file, or URLs; the file may lie at one. A
+        receipt of `tellapart gather` or `verify` gives the pictures that it calls ok.
         """
-        if is_receipt(Path(file)):
+        refuse_secret(file)
+        if as_url(file) is None and is_receipt(Path(file)):
             found, unreadable = read_receipt_counting(Path(file))
             received = cls.from_receipt(Receipt(Path(file), tuple(found.values())), root=root)
             if unreadable:
                 failure = Failure(str(file), "odd rows", f"{unreadable} cannot be read")
                 received = replace(received, failures=(failure,))
             return received if valid_pct is None else received.with_split(valid_pct, seed=seed)
-        rows, failures = read_csv_table(Path(file))
-        base = Path(file).parent if root is None else Path(root)
-        dataset = cls.from_rows(base, rows, failures=failures)
+        rows, failures = read_csv_table(file)
+        dataset = cls.from_rows(_base(file) if root is None else root, rows, failures=failures)
         return dataset if valid_pct is None else dataset.with_split(valid_pct, seed=seed)
+
+    @classmethod
+    def from_parquet(cls, file: str | Path, *, root: str | Path | None = None) -> "Dataset":
+        """From a Parquet file, or one at a URL, with the columns that `from_csv` knows.
+
+        Raises DatasetError where it cannot be read, MissingExtra without pyarrow (extra `remote`).
+        """
+        refuse_secret(file)
+        rows, failures = read_parquet_table(file)
+        return cls.from_rows(_base(file) if root is None else root, rows, failures=failures)
+
+    @classmethod
+    def from_shards(cls, shards: str | Path) -> "Dataset":
+        """From tar shards of WebDataset's convention: one, a folder of them, or a pattern such as
+        `shards/train-{000..015}.tar` or `s3://bucket/*.tar`; `key.jpg` stands beside `key.cls`, `key.txt`
+        or `key.json`.
+
+        Raises DatasetError where there are none, or no picture with a label in them.
+        """
+        found = find_shards(shards)
+        url = as_url(shards)
+        root = None if url else Path(os.path.commonpath([os.path.dirname(path) for path in found]))  # noqa: PTH120
+        rows, failures, notes = read_shards(found, root)
+        dataset = cls.from_rows(root or Path(), rows, failures=failures, notes=notes)
+        return replace(dataset, source=url or "")
 
     @classmethod
     def from_receipt(cls, receipt: Receipt, *, root: str | Path | None = None) -> "Dataset":
@@ -139,6 +194,11 @@ class Dataset:
         urls = {row["path"]: row["source_url"] for row in rows}
         source = pd.Series([urls[path] for path in dataset.paths], dtype=object)
         return replace(dataset, table=dataset.table.assign(source_url=source))
+
+    @property
+    def place(self) -> str:
+        """Where the pictures are, for people: the URL that was given, or the folder."""
+        return self.source or str(self.root)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -172,9 +232,15 @@ class Dataset:
 
     def counts(self) -> pd.DataFrame:
         """Pictures by class (rows) and split (columns, those that occur)."""
-        table = pd.crosstab(self.table["label"], self.table["split"])
-        order = [split for split in ("", *SPLITS) if split in table.columns]
-        return table.reindex(index=list(self.classes), columns=order, fill_value=0)
+        found = Counter(zip(self.labels, self.table["split"], strict=True))
+        seen = {split for _, split in found}
+        order = [split for split in ("", *SPLITS) if split in seen]
+        return pd.DataFrame(
+            {split: [found[name, split] for name in self.classes] for split in order},
+            # As objects: with pyarrow there, pandas' own texts refuse names that are not UTF-8.
+            index=pd.Index(self.classes, dtype=object, name="label"),
+            columns=pd.Index(order, dtype=object, name="split"),
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -295,7 +361,7 @@ class Dataset:
         if len(self.classes) < 2:
             found = f"only the class {self.classes[0]!r}" if self.classes else "no pictures"
             raise DatasetError(
-                f"{self.root}: {found}; a classifier needs two classes or more. "
+                f"{self.place}: {found}; a classifier needs two classes or more. "
                 "Put the pictures of each class into a subfolder of its own."
             )
         if not self.is_split:
@@ -305,21 +371,27 @@ class Dataset:
         if missing := [name for name in self.classes if train[name] == 0]:
             name = missing[0]
             raise DatasetError(
-                f"{self.root}: the class {name!r} has no training picture"
+                f"{self.place}: the class {name!r} has no training picture"
                 f"{_similar(name, [c for c in self.classes if c not in missing])}. "
                 "Add some to the training part, or rename the folder or label if it is misspelt."
             )
 
     def __repr__(self) -> str:
-        counts = self.table["label"].value_counts()
+        counts = Counter(self.labels)
         classes = ", ".join(f"{name!r} {counts[name]:,}" for name in self.classes[:_MOST_SHOWN])
         more = ", …" if len(self.classes) > _MOST_SHOWN else ""
-        return f"<Dataset of {len(self):,} pictures: {classes}{more}; in {self.root}>"
+        return f"<Dataset of {len(self):,} pictures: {classes}{more}; in {self.place}>"
 
     def _repr_html_(self) -> str:
         counts = self.counts().rename(columns={"": "undecided"})
-        title = f"{len(self):,} pictures, {len(self.classes)} classes, in {self.root}"
+        title = f"{len(self):,} pictures, {len(self.classes)} classes, in {self.place}"
         return f"<p>{html.escape(title)}</p>{counts.to_html(escape=True)}"
+
+
+def _base(file: str | Path) -> str | Path:
+    """The folder of a table."""
+    url = as_url(file)
+    return Path(file).parent if url is None else folder_of_url(url)
 
 
 def _similar(name: str, others: Sequence[str]) -> str:

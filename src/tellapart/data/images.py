@@ -30,6 +30,7 @@ from PIL import (  # the plugins are imported to be registered, and no others; A
     WebPImagePlugin,  # noqa: F401
 )
 
+from tellapart.data.places import is_url
 from tellapart.errors import ImageError
 
 __all__ = [
@@ -60,12 +61,18 @@ _DRAFT_RESERVE = (
 )
 
 
-def read_bytes(path: Path, name: str | None = None) -> bytes:
+def read_bytes(path: Path, name: str | None = None, *, keep: bool = False) -> bytes:
     """The bytes of one picture file, at most `MOST_BYTES`.
 
-    Raises ImageError where the file is missing, empty, too large, no regular file or not readable.
+    Where `name` is a URL that is read, and `path` does not matter. A path below a tar file is that of a
+    member. With `keep` what comes from afar is kept for a while for the next who reads it.
+
+    Raises ImageError where the file is missing, empty, too large, no regular file or not readable, or
+    where its server does not give it.
     """
     name = name if name is not None else str(path)
+    if is_url(name):
+        return _from_afar(name, keep)
     try:
         info = path.stat()
         if not stat.S_ISREG(info.st_mode):
@@ -77,12 +84,38 @@ def read_bytes(path: Path, name: str | None = None) -> bytes:
         content = path.read_bytes()
     except FileNotFoundError:
         raise ImageError(name, "missing", "there is no such file") from None
+    except NotADirectoryError:
+        return _from_tar(path, name)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageError(name, "cannot be read", reason) from None
     if not content:
         raise ImageError(name, "empty", "the file has 0 bytes; fetch it again")
     return content
+
+
+def _from_afar(url: str, keep: bool) -> bytes:
+    from tellapart.data import kept_bytes  # what follows is not needed for files at hand
+    from tellapart.data.remote import read_url
+    from tellapart.data.tar_members import read_member, split_tar
+
+    if (content := kept_bytes.take(url)) is None or keep:
+        inside = split_tar(url)
+        content = (
+            read_member(*inside, url, MOST_BYTES) if inside else read_url(url, most=MOST_BYTES)
+        )
+    if keep:
+        kept_bytes.keep(url, content)
+    return content
+
+
+def _from_tar(path: Path, name: str) -> bytes:
+    from tellapart.data.tar_members import read_member, split_tar
+
+    inside = split_tar(str(path))
+    if inside is None:
+        raise ImageError(name, "cannot be read", "Not a directory") from None
+    return read_member(*inside, name, MOST_BYTES)
 
 
 def open_image(path: str | Path) -> NDArray[np.uint8]:

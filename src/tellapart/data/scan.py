@@ -7,7 +7,7 @@ from pathlib import Path
 from tellapart.data.images import looks_like_image
 from tellapart.errors import DatasetError
 
-__all__ = ["SPLITS", "SPLIT_NAMES", "scan_folder"]
+__all__ = ["IGNORED", "SPLITS", "SPLIT_NAMES", "scan_folder"]
 
 SPLITS = ("train", "valid", "test")
 
@@ -19,7 +19,7 @@ SPLIT_NAMES = {
 }  # fmt: skip
 """Usual names of split folders, in lower case with `-` and spaces as `_`, and what they mean."""
 
-_IGNORED = {"__MACOSX"}
+IGNORED = {"__MACOSX"}
 _MOST_DEEP = 32
 
 Row = tuple[str, str, str]
@@ -90,7 +90,7 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
 
 
 def _hidden(name: str) -> bool:
-    return name.startswith(".") or name in _IGNORED
+    return name.startswith(".") or name in IGNORED
 
 
 def _usual_splits(root: Path) -> list[tuple[str, Path]]:

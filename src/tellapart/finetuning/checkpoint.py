@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tellapart.data.atomic_file import write_atomically
 from tellapart.errors import RunError
+from tellapart.finetuning.group import ALONE, Group
 
 __all__ = ["read_checkpoint", "write_checkpoint"]
 
@@ -38,18 +39,15 @@ def write_checkpoint(
 
 
 def read_checkpoint(
-    file: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+    file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, group: Group = ALONE
 ) -> dict[str, Any]:
-    """Put both back where they were, and give the facts.
+    """Put both back where they were, and give the facts. The first of the group reads it for all.
 
     Raises RunError where the file is damaged or of another model.
     """
-    tensors: dict[str, Tensor] = {}
     try:
-        with safe_open(file, "pt") as opened:
-            facts = json.loads((opened.metadata() or {})[_FACTS])
-            for name in opened.keys():  # noqa: SIM118 (it is no mapping)
-                tensors[name] = opened.get_tensor(name)
+        tensors, facts = _content(file) if group.first else ({}, {})
+        facts, tensors = group.told(facts), group.tensors(tensors)
         model.load_state_dict(_below(tensors, "model."))
         whole = optimizer.state_dict()
         whole["state"] = {}
@@ -60,6 +58,13 @@ def read_checkpoint(
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise RunError(f"{file} cannot be used: {error}. Delete it to begin anew.") from None
     return dict(facts)
+
+
+def _content(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    with safe_open(file, "pt") as opened:
+        facts = json.loads((opened.metadata() or {})[_FACTS])
+        names = opened.keys()
+        return {name: opened.get_tensor(name) for name in names}, facts
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

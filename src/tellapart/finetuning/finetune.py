@@ -2,6 +2,7 @@
 
 A stage is a run folder below `RUN/stages`. It begins with the probe's solution and not with a random
 head, and ends as an ONNX graph and a probe, so that all that is done with a run is done with a stage.
+Several processes may call it together, on this machine or on others: the first one writes.
 """
 
 import time
@@ -9,20 +10,18 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.torch import save
 
-from tellapart.data.atomic_file import write_atomically
 from tellapart.data.dataset import Dataset
 from tellapart.errors import RunError
 from tellapart.finetuning.augment import Transforms
 from tellapart.finetuning.classifier import Classifier
-from tellapart.finetuning.convert import as_backbone
 from tellapart.finetuning.explanation import Epoch
 from tellapart.finetuning.finetune_options import FinetuneOptions
+from tellapart.finetuning.group import Group, joined
 from tellapart.finetuning.kept_activations import kept_below
 from tellapart.finetuning.loop import LoopOptions, Step, Trained, train_epochs
 from tellapart.finetuning.network import FeatureNetwork, load_network, tensors_hash
@@ -32,18 +31,22 @@ from tellapart.finetuning.precision import keep_slow_layers_long
 from tellapart.finetuning.scalars import Scalars
 from tellapart.finetuning.schedule import Cycle, format_lr, layer_rates, one_cycle, parse_lr
 from tellapart.finetuning.set_aside import set_aside
+from tellapart.finetuning.stage_network import (
+    held_out_answers,
+    network_facts,
+    shared_network,
+    write_network,
+)
 from tellapart.finetuning.stages import (
     claim_stage,
     cycle_facts,
-    held_out,
     planned_stage,
     run_dataset,
     write_stage,
 )
-from tellapart.model.backbone import Backbone
-from tellapart.training.embed import Embedder, Progress, embed_again
-from tellapart.training.probe import Probe
-from tellapart.training.run import Run, writing
+from tellapart.training.embed import Progress
+from tellapart.training.engine import Engine, LocalEngine, open_engine
+from tellapart.training.run import Run
 
 __all__ = [
     "finetune",
@@ -53,6 +56,10 @@ __all__ = [
 ]
 
 _UNCUT = "the frozen layers run in each epoch anew: {reason}"
+_IDLE = (
+    "{size} processes train, and {idle} of them compute nothing: this stage was begun with {pieces} pieces "
+    "of a step, and keeps them"
+)
 
 
 def finetune(
@@ -62,11 +69,13 @@ def finetune(
     start: str | Run | None = None,
     name: str | None = None,
     overwrite: bool = False,
-    workers: int = 2,
+    workers: int | None = 2,
     progress: Progress | None = None,
     on_epoch: Callable[[Epoch], None] = lambda row: None,
     on_note: Callable[[str], None] = lambda note: None,
     tensorboard: str | Path | None = None,
+    engine: str | Engine = "local",
+    address: str | None = None,
 ) -> Run:
     """Unfreeze the network of a run and train it on; gives the new stage, a run of its own.
 
@@ -77,53 +86,122 @@ def finetune(
     the user should know; it is among the stage's notes too. With a folder `tensorboard`, losses and
     rates are written for TensorBoard below it, in a folder of the stage's name.
 
-    Raises RunError, UsageError or DatasetError, each with the next step.
+    `workers` are processes that load pictures. With `engine="ray"` they are the processes that train, each
+    on a CPU of the cluster at `address`, to the same numbers; None are as many as it has. All nodes must
+    see the folders of the run and of its pictures. Processes that torchrun has started train together
+    as they are: each calls this, and gets the stage.
+
+    Raises RunError, UsageError or DatasetError, each with the next step; MissingExtra without Ray, and
+    EngineError where the cluster does not answer or another process has ended.
 
     >>> stage = finetune("runs/mine", FinetuneOptions(epochs=2, lr="1e-5..1e-4"))  # doctest: +SKIP
     """
     run = run if isinstance(run, Run) else Run.load(run)
     options = options or FinetuneOptions()
-    base, folder, config = planned_stage(run, start, name, asdict(options))
-    dataset = run_dataset(run)
+    chosen = open_engine(engine, address=address, workers=None if engine == "local" else workers)
+    if not isinstance(chosen, LocalEngine):
+        return cast(_Elsewhere, chosen).finetune(
+            run, options, start=start, name=name, overwrite=overwrite, progress=progress,
+            on_epoch=on_epoch, on_note=on_note, tensorboard=tensorboard,
+        )  # fmt: skip
+    with joined() as group:
+        job = _planned(run, start, name, options, group)
+
+        def listeners() -> _Listeners:
+            if not group.first:
+                return _Listeners()
+            scalars = None if tensorboard is None else Scalars(Path(tensorboard) / job.folder.name)
+            return _Listeners(progress, on_epoch, on_note, scalars)
+
+        return _finetuned(job, overwrite, 2 if workers is None else workers, listeners)
+
+
+class _Elsewhere(Protocol):
+    """An engine that trains on other machines."""
+
+    def finetune(self, run: Run, options: FinetuneOptions, **dials: Any) -> Run: ...
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The stage to be made, of which all processes of the group know the same."""
+
+    run: Run
+    base: Run
+    folder: Path
+    config: dict[str, Any]
+    options: FinetuneOptions
+    group: Group
+
+
+def _planned(
+    run: Run, start: str | Run | None, name: str | None, options: FinetuneOptions, group: Group
+) -> _Job:
+    """What the first process has been asked for, looked up and planned by it alone."""
+    facts = None
+    if group.first:
+        options = replace(options, pieces=max(options.pieces, group.size))
+        base, folder, config = planned_stage(run, start, name, asdict(options))
+        options = replace(options, pieces=config.get("pieces", 1))
+        if group.size == 1:
+            return _Job(run, base, folder, config, options, group)
+        facts = {
+            "base": str(base.folder), "folder": str(folder), "config": config,
+            "options": asdict(options),
+        }  # fmt: skip
+    facts = group.told(facts)
+    found = facts["options"]
+    options = FinetuneOptions(**{**found, "transforms": Transforms(**found["transforms"])})
+    base = Run.load(facts["base"])
+    return _Job(run, base, Path(facts["folder"]), facts["config"], options, group)
+
+
+def _finetuned(
+    job: _Job, overwrite: bool, workers: int, listeners: Callable[[], "_Listeners"]
+) -> Run:
+    run, base, folder, options, group = job.run, job.base, job.folder, job.options, job.group
+    dataset = run_dataset(run, checked=group.first)
     classifier = new_classifier(base, options)
     parts = _parts(dataset, base, options)
-    scalars = None if tensorboard is None else Scalars(Path(tensorboard) / folder.name)
-    if finished := claim_stage(folder, config, overwrite=overwrite):
-        return finished
+    told = listeners()
+    finished = group.first and claim_stage(folder, job.config, overwrite=overwrite) is not None
+    if group.told(finished):
+        return Run.load(folder)
     checkpoint = folder / "checkpoint.safetensors"
     began = time.monotonic()
     loop = _loop_options(options, weights_of_classes(base, dataset), workers)
-    listeners = _Listeners(progress, on_epoch, on_note, scalars)
-    trained = _train(classifier, parts, options, loop, checkpoint, listeners)
-    backbone = _converted(classifier, run)
-    with writing(folder):
-        write_atomically(folder / "network.safetensors", save(_weights(classifier)))
-        write_atomically(folder / "network.onnx", backbone.graph)
+    trained = _train(classifier, parts, options, loop, checkpoint, told, group)
+    written = write_network(classifier, run, folder) if group.first else None
+    backbone = shared_network(written, classifier, folder, group)
     facts: dict[str, Any] = {
         "replaceable": overwrite,
         "probe": base.info["probe"],
-        "backbone": _facts(run, backbone),
+        "backbone": network_facts(run, backbone),
         "cycle": cycle_facts(_cycle(options, classifier, parts.train)),
         "finetune": {**asdict(options), "lr": format_lr(parse_lr(options.lr))},
     }
-    probabilities, facts["computed"] = _answers(classifier.probe(), backbone, run, dataset)
+    probabilities, facts["computed"] = held_out_answers(
+        classifier.probe(), backbone, run, dataset, group
+    )
     facts["seconds"] = {"finetune": round(time.monotonic() - began, 3)}
-    stage = write_stage(
-        folder, run, base, dataset, classifier.probe(), probabilities, trained.history, facts,
-        notes=trained.notes,
-    )  # fmt: skip
-    checkpoint.unlink(missing_ok=True)
-    return stage
+    if group.first:
+        write_stage(
+            folder, run, base, dataset, classifier.probe(), probabilities, trained.history, facts,
+            notes=trained.notes,
+        )  # fmt: skip
+        checkpoint.unlink(missing_ok=True)
+    group.wait()
+    return Run.load(folder)
 
 
 @dataclass(frozen=True)
 class _Listeners:
-    """Who is told of a training as it goes on."""
+    """Who is told of a training as it goes on; by default nobody."""
 
-    progress: Progress | None
-    on_epoch: Callable[[Epoch], None]
-    on_note: Callable[[str], None]
-    scalars: Scalars | None
+    progress: Progress | None = None
+    on_epoch: Callable[[Epoch], None] = lambda row: None
+    on_note: Callable[[str], None] = lambda note: None
+    scalars: Scalars | None = None
 
     def step(self, step: Step) -> None:
         if self.progress is not None:
@@ -161,15 +239,19 @@ def _train(
     loop: LoopOptions,
     checkpoint: Path,
     listeners: _Listeners,
+    group: Group,
 ) -> Trained:
     cycle = _cycle(options, classifier, parts.train)
     with (
         closing(listeners),
         _kept(classifier, parts, options, loop, checkpoint.parent, listeners) as (parts, notes),
     ):
+        if idle := max(0, group.size - options.pieces):
+            notes = [*notes, _IDLE.format(size=group.size, idle=idle, pieces=options.pieces)]
+            listeners.on_note(notes[-1])
         trained = train_epochs(
             classifier, parts.train, parts.valid, cycle, loop, checkpoint, aside=parts.aside,
-            on_step=listeners.step, on_epoch=listeners.epoch, on_note=listeners.on_note,
+            on_step=listeners.step, on_epoch=listeners.epoch, on_note=listeners.on_note, group=group,
         )  # fmt: skip
         return replace(trained, notes=[*notes, *trained.notes])
 
@@ -191,6 +273,9 @@ def _kept(
     if options.mixup or options.cutmix:
         yield parts, [_UNCUT.format(reason="they see pictures that are mixed in each step")]
         return
+    if options.pieces > 1:  # whose pictures are whose changes in each epoch: all would keep all
+        yield parts, [_UNCUT.format(reason="several processes share the pictures out")]
+        return
     names = [name for name in ("train", "valid", "aside") if getattr(parts, name) is not None]
     with kept_below(
         classifier, [getattr(parts, name) for name in names], loop.batch,
@@ -210,6 +295,7 @@ def _loop_options(
         options.epochs, options.batch, options.weight_decay, options.label_smoothing,
         class_weights=weights, workers=workers, seed=options.seed, accumulate=options.accumulate,
         mixup=options.mixup, cutmix=options.cutmix, ema=options.ema, patience=options.patience,
+        pieces=options.pieces,
     )  # fmt: skip
 
 
@@ -282,35 +368,3 @@ def _cycle(options: FinetuneOptions, classifier: Classifier, train: Pictures) ->
     rates = layer_rates(parse_lr(options.lr), len(classifier.learning_groups()))
     steps = options.epochs * train.steps(options.batch * options.accumulate)
     return one_cycle(steps, rates, div=options.div, pct_start=options.pct_start)
-
-
-def _converted(classifier: Classifier, run: Run) -> Backbone:
-    network = classifier.network
-    info = replace(
-        network.info, origin="training", weights_sha256=tensors_hash(network.model),
-        source=f"fine-tuned from: {run.info['backbone']['source']}", preprocess=run.preprocess,
-    )  # fmt: skip
-    return as_backbone(network, info)
-
-
-def _weights(classifier: Classifier) -> dict[str, Any]:
-    state = classifier.network.model.state_dict()
-    return {name: tensor.detach().contiguous() for name, tensor in state.items()}
-
-
-def _answers(
-    probe: Probe, backbone: Backbone, run: Run, dataset: Dataset
-) -> tuple[NDArray[np.float32], int]:
-    """Probabilities of the held-out pictures by the graph, as everybody will use it."""
-    embedder = Embedder(backbone, run.preprocess, runtime=run.info["options"]["runtime"])
-    part = held_out(dataset)
-    features = embed_again(part, range(len(part)), embedder)
-    return probe.probabilities(features.values), features.computed
-
-
-def _facts(run: Run, backbone: Backbone) -> dict[str, Any]:
-    return {
-        **run.info["backbone"], "graph": "network.onnx", "graph_sha256": backbone.graph_hash,
-        "weights_sha256": backbone.info.weights_sha256, "source": backbone.info.source,
-        "origin": "training", "layout": backbone.layout, "info": backbone.info.to_json(),
-    }  # fmt: skip

@@ -24,7 +24,8 @@ class FinetuneOptions:
     Where a part learns, the frozen layers run once for each of `views` changed views of a picture,
     which take turns by epoch; with 0 they run in each epoch, each time on another view. The rates
     rise from `lr / div` over a share of `pct_start` of the steps, by default as in fastai's
-    fine_tune. Raises UsageError.
+    fine_tune. A step's pictures are cut into `pieces` shares, at least as many as there are processes
+    when a stage is begun; it keeps their number. Raises UsageError.
     """
 
     epochs: int = 2
@@ -43,6 +44,7 @@ class FinetuneOptions:
     views: int = 4
     div: float = 5.0
     pct_start: float = 0.3
+    pieces: int = 1
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 2:
@@ -60,6 +62,8 @@ class FinetuneOptions:
         for name, alpha in (("mixup", self.mixup), ("cutmix", self.cutmix)):
             if not 0 <= alpha <= _HIGHEST_ALPHA:
                 raise UsageError(f"{name} is {alpha}; expected an alpha from 0 to {_HIGHEST_ALPHA}")
+        if self.pieces < 1:
+            raise UsageError(f"pieces is {self.pieces}; expected 1 at least")
         if self.views < 0:
             raise UsageError(f"views is {self.views}; expected 0 or more")
         if not 0 <= self.ema < 1:

@@ -40,13 +40,13 @@ class KeptPictures(Pictures):
     rows: NDArray[Any]
     places: NDArray[np.int64]
 
-    def batches(
-        self, batch: int, epoch: int = 0, first: int = 0, workers: int = 0
+    def chosen(
+        self, plan: Sequence[list[int]], epoch: int = 0, workers: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """(packed float32 (B, 1, 1, W), targets int64 (B,)) of an epoch, from batch `first` on."""
+        """(packed float32 (B, 1, 1, W), targets int64 (B,)) of the pictures at the places in `plan`."""
         places = self.places[epoch % len(self.places)]
         targets = torch.tensor(self.targets)
-        for chosen in self.plan(batch, epoch)[first:]:
+        for chosen in plan:
             found = self.rows[places[chosen]]
             activation, columns = (found[name].copy() for name in ("activation", "columns"))
             packed = Cut.pack(torch.from_numpy(activation), torch.from_numpy(columns))

@@ -5,11 +5,14 @@ layer group, gradients clipped. Every random number comes from (seed, epoch, ste
 holds all else, so a training that was killed ends with the same weights, bit for bit, on one machine
 with one number of threads. No validation picture takes part in any choice: where training may end
 early, training pictures that were set aside decide.
+
+Several processes train as one does: each computes some of the shares that a step is cut into and measures
+some of the batches, sums are exchanged, and all make the same step (see `shares`, `group`).
 """
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from tellapart.errors import RunError
 from tellapart.finetuning.averaging import Weights
 from tellapart.finetuning.checkpoint import read_checkpoint, write_checkpoint
 from tellapart.finetuning.classifier import Classifier
@@ -30,9 +34,11 @@ from tellapart.finetuning.gradients import (
     put_gradients,
     weighted_cross_entropy,
 )
+from tellapart.finetuning.group import ALONE, Group, LostProcess
 from tellapart.finetuning.mixing import mixed
 from tellapart.finetuning.pictures import Pictures, seed_of
 from tellapart.finetuning.schedule import Cycle
+from tellapart.finetuning.shares import Dealt, dealt_steps, shares_of
 
 __all__ = ["LoopOptions", "Step", "Trained", "new_optimizer", "train_epochs", "train_step"]
 
@@ -46,7 +52,9 @@ class LoopOptions:
     A step of the optimiser takes `accumulate` times `batch` pictures, `batch` at a time.
     `class_weights` float32 (K,) or None; `label_smoothing` in [0, 1); `clip` is the largest norm of a
     step's gradient. `mixup` and `cutmix` are alphas, 0 for none; `ema` is the decay of the weights'
-    average, 0 for none. Training ends after `patience` epochs without a better one, 0 for never.
+    average, 0 for none. Training ends after `patience` epochs without a better one, 0 for never. A
+    step is cut into `pieces` shares, for as many processes at most; what is dropped at random is
+    drawn for each of them.
     """
 
     epochs: int
@@ -62,6 +70,7 @@ class LoopOptions:
     cutmix: float = 0.0
     ema: float = 0.0
     patience: int = 0
+    pieces: int = 1
 
 
 @dataclass(frozen=True)
@@ -85,9 +94,10 @@ class Trained:
 @dataclass
 class _State:
     """How far it is: the next step of an epoch, what this epoch has summed up, and what is known of
-    memory and of the best epoch."""
+    memory and of the best epoch. `piece` pictures are done at a time, in `pieces` shares of a step."""
 
     piece: int
+    pieces: int = 1
     epoch: int = 0
     step: int = 0
     loss: float = 0.0
@@ -111,61 +121,82 @@ def train_epochs(
     on_step: Callable[[Step], None] = lambda step: None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_note: Callable[[str], None] = lambda note: None,
+    group: Group = ALONE,
 ) -> Trained:
     """Train what `classifier` lets learn, and measure after each epoch.
 
     `cycle` has a row of rates per step, with a column per learning group. With `aside` the weights of
     the epoch count whose loss on these pictures is lowest. Where `checkpoint` is there, goes on from
     it; it is written each epoch and each minute, and on an interrupt. Where memory runs out, a step's
-    pictures are done fewer at a time, and `on_note` is told.
+    pictures are done fewer at a time, and `on_note` is told. Of a `group` each process calls this
+    with the same arguments; the first writes the file, and all end with the same weights.
 
     Raises RunError where the checkpoint cannot be written or belongs to something else, and where
-    memory is too small for one picture.
+    memory is too small for one picture; LostProcess where another process has ended.
     """
     classifier.to(memory_format=torch.channels_last)
     optimizer = new_optimizer(classifier, options)
     weights = Weights(classifier, ema=options.ema, keep_best=aside is not None)
-    state = _State(piece=options.batch)
-    if checkpoint.exists():
-        state = _resumed(read_checkpoint(checkpoint, weights, optimizer))
+    file = _File(checkpoint, weights, optimizer, group)
+    state = file.state() or _State(piece=options.batch, pieces=options.pieces)
     size = options.batch * options.accumulate
     steps = train.steps(size)
-    saved = time.monotonic()
     whole = True  # an interrupt inside a step leaves half of it done: then the last file counts
     try:
         while state.epoch < options.epochs and not _out_of_patience(state, options):
             began = time.monotonic() - state.seconds
             classifier.train()
-            for batch in train.batches(size, state.epoch, state.step, options.workers):
+            for dealt in _steps(train, size, options, state, group):
                 at = state.epoch * steps + state.step
-                whole = False
                 _set_rates(optimizer, cycle, at)
-                loss = _set_gradients(classifier, *batch, options, state, on_note)
+                loss = _set_gradients(classifier, dealt, options, state, on_note, group)
+                whole = False
                 _descend(classifier, optimizer, options)
                 weights.follow()
-                state.loss += loss * len(batch[0])
-                state.seen += len(batch[0])
+                state.loss += loss * dealt.count
+                state.seen += dealt.count
                 state.step += 1
                 whole = True
                 state.seconds = time.monotonic() - began
                 on_step(Step(at + 1, options.epochs * steps, loss, tuple(cycle.lrs[at].tolist())))
-                if time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
-                    write_checkpoint(checkpoint, weights, optimizer, asdict(state))
-                    saved = time.monotonic()
+                file.write(state, since=_SECONDS_BETWEEN_CHECKPOINTS)
             lr = float(np.max(cycle.lrs[state.epoch * steps : (state.epoch + 1) * steps]))
-            row = _measured(weights.measured, valid, options, state, lr)
+            row = _measured(weights.measured, valid, options, state, lr, group)
             if aside is not None:
-                _compare(weights, aside, options, state)
+                _compare(weights, aside, options, state, group)
             state = _next_epoch(state, row)
-            write_checkpoint(checkpoint, weights, optimizer, asdict(state))
+            file.write(state)
             on_epoch(row)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, LostProcess):
         if whole:
-            write_checkpoint(checkpoint, weights, optimizer, asdict(state))
+            file.write(state)
         raise
     weights.settle()
     ending = [] if aside is None else [_ending(state, options, len(aside.targets))]
     return Trained(state.history, [*state.notes, *ending])
+
+
+@dataclass
+class _File:
+    """The checkpoint, which the first process of the group reads and writes."""
+
+    path: Path
+    weights: Weights
+    optimizer: torch.optim.Optimizer
+    group: Group
+    written: float = field(default_factory=time.monotonic)
+
+    def state(self) -> _State | None:
+        """Where training was, with everything put back; None where there is no file."""
+        if not self.group.told(self.path.exists()):
+            return None
+        return _resumed(read_checkpoint(self.path, self.weights, self.optimizer, self.group))
+
+    def write(self, state: _State, since: float = 0.0) -> None:
+        """If so many seconds have passed since it was written."""
+        if self.group.first and time.monotonic() - self.written >= since:
+            write_checkpoint(self.path, self.weights, self.optimizer, asdict(state))
+            self.written = time.monotonic()
 
 
 def new_optimizer(classifier: Classifier, options: LoopOptions) -> torch.optim.AdamW:
@@ -198,26 +229,37 @@ def train_step(
     return loss
 
 
+def _steps(
+    train: Pictures, size: int, options: LoopOptions, state: _State, group: Group
+) -> Iterator[Dealt]:
+    return dealt_steps(
+        train, size, state.epoch, state.step, workers=options.workers, pieces=state.pieces,
+        group=group, whole=bool(options.mixup or options.cutmix),
+    )  # fmt: skip
+
+
 def _set_gradients(
     classifier: Classifier,
-    pixels: Tensor,
-    targets: Tensor,
+    dealt: Dealt,
     options: LoopOptions,
     state: _State,
     on_note: Callable[[str], None],
+    group: Group,
 ) -> float:
     """Those of a step, with fewer pictures at a time from now on if need be; the mean loss."""
     numbers = (options.seed, state.epoch, state.step)
     pixels, targets = mixed(
-        pixels, targets, classifier.head.classes,
+        dealt.pixels, dealt.targets, classifier.head.classes,
         mixup=options.mixup, cutmix=options.cutmix, seed=seed_of(*numbers, 3),
     )  # fmt: skip
     loss, piece = fitting_gradients(
-        classifier, pixels, targets, _loss(options), state.piece, seed_of(*numbers, 1)
-    )
+        classifier, shares_of(dealt, pixels, targets, state.pieces, numbers), _loss(options),
+        state.piece, pieces=state.pieces, group=group,
+    )  # fmt: skip
     if piece < state.piece:
+        share = -(-dealt.count // state.pieces)
         note = (
-            f"memory ran out at {min(state.piece, len(pixels))} pictures: from step {state.step} of epoch "
+            f"memory ran out at {min(state.piece, share)} pictures: from step {state.step} of epoch "
             f"{state.epoch} on they are done {piece} at a time, in the same steps at the same rates"
         )
         state.piece = piece
@@ -239,9 +281,15 @@ def _descend(
 
 
 def _measured(
-    classifier: Classifier, valid: Pictures, options: LoopOptions, state: _State, lr: float
+    classifier: Classifier,
+    valid: Pictures,
+    options: LoopOptions,
+    state: _State,
+    lr: float,
+    group: Group,
 ) -> Epoch:
-    loss, guesses = _answers(classifier, valid, state.piece, options.workers)
+    batch = _at_once(valid, state)
+    loss, guesses = _answers(classifier, valid, batch, options.workers, group)
     targets = np.asarray(valid.targets)
     classes = classifier.head.classes
     return Epoch(
@@ -257,24 +305,42 @@ def _measured(
     )
 
 
+def _at_once(pictures: Pictures, state: _State) -> int:
+    """How many to measure at a time, so that there is something for each process to measure."""
+    return min(state.piece, -(-len(pictures.paths) // state.pieces))
+
+
 def _answers(
-    classifier: Classifier, pictures: Pictures, batch: int, workers: int
+    classifier: Classifier, pictures: Pictures, batch: int, workers: int, group: Group = ALONE
 ) -> tuple[float, NDArray[np.int64]]:
-    """The mean loss, unweighted, and the class number that each picture is taken for."""
+    """The mean loss, unweighted, and the class number that each picture is taken for.
+
+    Process r of W measures batches r, r + W, … Each number is one process' alone, so that their sums
+    over the processes are the same for any W.
+    """
     classifier.eval()
-    losses, predicted = [], []
+    plan = pictures.plan(batch, 0)
+    losses = torch.zeros(len(plan))
+    guesses = torch.full((len(pictures.paths),), -1)
+    own = range(group.rank, len(plan), group.size)
     with torch.inference_mode():  # in float32, as the graph will answer
-        for pixels, targets in pictures.batches(batch, workers=workers):
+        answered = pictures.chosen([plan[number] for number in own], 0, workers)
+        for number, (pixels, targets) in zip(own, answered, strict=True):
             logits = classifier(pixels.contiguous(memory_format=torch.channels_last)).float()
-            losses.append(cross_entropy(logits, targets, reduction="sum"))
-            predicted.append(logits.argmax(dim=1))
-    guesses: NDArray[np.int64] = torch.cat(predicted).numpy()
-    return float(torch.stack(losses).sum()) / len(guesses), guesses
+            losses[number] = cross_entropy(logits, targets, reduction="sum")
+            guesses[plan[number]] = logits.argmax(dim=1)
+    losses, guesses = group.summed(losses), group.summed(guesses + 1) - 1
+    if (guesses < 0).any():
+        raise RunError("a picture was measured by no process")
+    return float(losses.sum()) / len(guesses), guesses.numpy()
 
 
-def _compare(weights: Weights, aside: Pictures, options: LoopOptions, state: _State) -> None:
+def _compare(
+    weights: Weights, aside: Pictures, options: LoopOptions, state: _State, group: Group
+) -> None:
     """Keep the weights of an epoch that is better than all before it."""
-    loss, _ = _answers(weights.measured, aside, state.piece, options.workers)
+    batch = _at_once(aside, state)
+    loss, _ = _answers(weights.measured, aside, batch, options.workers, group)
     if state.best_epoch < 0 or loss < state.best_loss or not math.isfinite(state.best_loss):
         weights.keep()
         state.best_epoch, state.best_loss = state.epoch, loss

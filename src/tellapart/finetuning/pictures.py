@@ -51,9 +51,15 @@ class Pictures:
 
         Raises DatasetError where a picture cannot be read any more.
         """
+        yield from self.chosen(self.plan(batch, epoch)[first:], epoch, workers)
+
+    def chosen(
+        self, plan: Sequence[list[int]], epoch: int = 0, workers: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The same of the pictures at the places in `plan`, none of whose batches is empty."""
         loader = DataLoader(
             _Epoch(self, epoch),
-            batch_sampler=self.plan(batch, epoch)[first:],
+            batch_sampler=plan,
             num_workers=workers,
             worker_init_fn=_one_thread,
         )

@@ -47,6 +47,7 @@ __all__ = [
 FIRST = "stage-1"
 _OWN = ("checkpoint.safetensors", "network.onnx", "network.safetensors")
 _LONGEST_NAME = 100  # bytes
+_PIECES = "pieces"
 
 
 def identity(run: Run) -> str:
@@ -66,8 +67,11 @@ def planned_stage(
     """The stage to begin with, the folder of the new one, and what tells it from others.
 
     Without `start`, a stage of these options that was begun before, or finished under this name, begins
-    where it began then; so the same call again means the same stage. Raises UsageError.
+    where it began then; so the same call again means the same stage. One that was begun in other
+    `pieces` is the same stage, and keeps its own. Raises UsageError.
     """
+    options = dict(options)
+    pieces = options.pop(_PIECES, 1)
     if start is None:
         places = [stage_folder(run, name)] if name is not None else _unfinished(run)
         wanted = {"of_run": identity(run), **options}
@@ -81,7 +85,16 @@ def planned_stage(
     folder = stage_folder(run, name, config)
     if folder == base.folder:
         raise UsageError(f"{folder} cannot begin with itself; choose another --name or --from")
-    return base, folder, config
+    begun = read_config(folder)
+    if _same(begun, config):
+        return base, folder, begun
+    return base, folder, config | ({_PIECES: pieces} if pieces > 1 else {})
+
+
+def _same(begun: Any, config: dict[str, Any] | None) -> bool:
+    """Whether what a folder holds is of this configuration, in however many pieces it was begun."""
+    kept = {k: v for k, v in begun.items() if k != _PIECES} if isinstance(begun, dict) else begun
+    return bool(kept == config)
 
 
 def _unfinished(run: Run) -> list[Path]:
@@ -173,7 +186,7 @@ def stage_folder(run: Run, name: str | None, config: dict[str, Any] | None = Non
         return stages / name
     number = 2
     while (folder := stages / f"stage-{number}").exists():
-        if not (folder / "run.json").exists() and read_config(folder) == config:
+        if not (folder / "run.json").exists() and _same(read_config(folder), config):
             return folder
         number += 1
     return folder
@@ -226,14 +239,18 @@ def read_history(stage: Run) -> list[Epoch]:
     return [Epoch(int(e), t, v, int(wrong), int(n), s, lr) for e, t, v, wrong, n, s, lr in rows]
 
 
-def run_dataset(run: Run) -> Dataset:
-    """The pictures of a run, with their splits. Raises RunError, or DatasetError where none validate."""
+def run_dataset(run: Run, *, checked: bool = True) -> Dataset:
+    """The pictures of a run, with their splits, read and compared with what they were if `checked`.
+
+    Raises RunError, or DatasetError where none validate.
+    """
     dataset = run_pictures(run)
     if not len(dataset.rows_of("valid")):
         raise DatasetError(
             f"{run.folder} has no validation pictures to measure by; train with --valid 0.2 first"
         )
-    _check_pictures(run, dataset)
+    if checked:
+        _check_pictures(run, dataset)
     return dataset
 
 

@@ -4,6 +4,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from json import loads
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +13,8 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from tellapart.data.images import FORMATS
+from tellapart.data.images import FORMATS, read_bytes
+from tellapart.data.places import is_there, is_url
 from tellapart.data.receipt import Receipt, is_receipt, read_receipt
 from tellapart.errors import DatasetError
 from tellapart.training.run import Run, read_config
@@ -82,12 +84,12 @@ def data_card(run: Run, trained: Run, paths: Sequence[str], groups: Sequence[str
     `paths` and `groups` (N,) are those of its pictures.
     """
     facts = run.info["dataset"]
-    root = Path(facts["root"])
+    given, root = str(facts["root"]), Path(facts["root"])
     sizes = np.unique([group for group in groups if group], return_counts=True)[1]
     reasons = Counter(failure.reason for failure in trained.failures)
     sources, licences, sourced = _provenance(trained, set(paths), root)
     return DataCard(
-        str(root), root.is_dir(), training_data(trained), facts["fingerprint"], facts["counts"],
+        given, is_there(given), training_data(trained), facts["fingerprint"], facts["counts"],
         tuple(reasons.most_common(_MOST_REASONS)), int((sizes - 1).sum()), _sizes(root, paths), sources,
         sourced, licences,
     )  # fmt: skip
@@ -109,8 +111,12 @@ def _sizes(root: Path, paths: Sequence[str]) -> Sizes | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for path in paths[::step]:
+            if is_url(path):
+                continue  # its size is not worth the way
+            file = root / path
             try:
-                with Image.open(root / path, formats=FORMATS) as image:
+                source = file if file.is_file() else BytesIO(read_bytes(file, path))
+                with Image.open(source, formats=FORMATS) as image:
                     found.append(image.size)
                     formats[image.format or "?"] += 1
             except Exception:  # noqa: S112  # Pillow raises nearly anything; training has said what was lost

@@ -11,6 +11,7 @@ from tellapart.data.cpus import cpu_count
 from tellapart.data.failure import Failure
 from tellapart.data.images import decode, read_bytes
 from tellapart.data.ordered_map import ordered_map
+from tellapart.data.places import is_url
 from tellapart.errors import ImageError, TellapartError
 from tellapart.model.preprocess import PreprocessSpec
 from tellapart.training.left_out import left_out_probes
@@ -79,7 +80,7 @@ class Viewer:
             yield from ordered_map(self._plain, paths, workers=self.workers)
             return
         unseen = self._left_out(paths)
-        files = [self.root / path for path in paths]
+        files = [path if is_url(path) else self.root / path for path in paths]
         found = self._explainer.explain_many(files, targets, [unseen.get(path) for path in paths])
         for path, answer in zip(paths, found, strict=True):
             if isinstance(answer, ImageError):

@@ -15,6 +15,7 @@ from tellapart.audit.check import check as check_data
 from tellapart.data.atomic_file import write_atomically
 from tellapart.data.dataset import Dataset
 from tellapart.data.failure import Failure
+from tellapart.data.places import is_there
 from tellapart.errors import RunError, TellapartError, UsageError
 from tellapart.evaluation.leaks import LeakEffect, leak_effect
 from tellapart.reporting.commands import base_run
@@ -126,7 +127,7 @@ def _made(run: Run, check: bool, workers: int | None, progress: Progress | None)
     pictures = _try("What is known of each picture is left out", lambda: run_table(run), notes)
     leaks = None if pictures is None else _leaks(answers, pictures)
     audit = None
-    if not answers.root.is_dir():
+    if not is_there(answers.root):
         notes.append(f"The pictures are not shown: {answers.root} is not there any more")
     elif check and pictures is not None:
         audit = _checked(pictures, run, trained, notes, workers, progress)

@@ -21,6 +21,7 @@ from tellapart.data.csv_lines import csv_lines
 from tellapart.data.dataset import Dataset
 from tellapart.data.failure import Failure
 from tellapart.data.hashing import sha256_of_files
+from tellapart.data.places import is_url
 from tellapart.data.plain_text import plain
 from tellapart.errors import DatasetError, UsageError
 from tellapart.review.decisions import Entry, Standing
@@ -142,7 +143,8 @@ def cleaned_rows(
         if not now.kept[row]:
             continue
         label = given if entry is None or entry.label is None else entry.label
-        name = path if not above or PurePosixPath(path).is_absolute() else f"{above}/{path}"
+        stays = not above or PurePosixPath(path).is_absolute() or is_url(path)
+        name = path if stays else f"{above}/{path}"
         if odd := _cannot_be_read_back(name, label, group):
             failures.append(Failure(path, "name", odd))
         else:

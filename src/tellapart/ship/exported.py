@@ -4,12 +4,14 @@ The file is data. Its digest, its structure and what it says of itself are check
 it; see `model_bytes.py` for what that can tell, and what not.
 """
 
+import hashlib
 import json
 import math
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -100,6 +102,8 @@ class ModelFile:
                 "beside it"
             )
         self._most_pixels = most_pixels
+        self.name = name
+        self._content, self._options = content, {"runtime": runtime, "workers": workers}
         self._open = partial(open_session, content, runtime, workers)
         self._session = self._open()
         self._wide: Session | None = None
@@ -118,6 +122,23 @@ class ModelFile:
             load_onnxruntime()
             content = reading.result()
         return cls(content, str(path), checked=True, **options)
+
+    def on_one_cpu(self) -> Self:
+        """The same one for a worker of a cluster, each of which has a CPU: it is opened anew there."""
+        other = copy(self)
+        other._options = {**self._options, "workers": 1}
+        return other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = {**self._options, "most_pixels": self._most_pixels}
+        return _reopened, (type(self), self._content, self.name, options)
+
+    @cached_property
+    def identity(self) -> str:
+        """Hexadecimal hash of all that its answers depend on but the picture."""
+        digest = hashlib.sha256(self._content)
+        digest.update(f"{self._options['runtime']} {self._most_pixels}".encode("ascii"))
+        return digest.hexdigest()
 
     def picture(self, content: bytes | Image.Image, name: str) -> Image.Image:
         """The upright RGB picture that the graph takes. Raises ImageError."""
@@ -160,6 +181,13 @@ class ModelFile:
         if not (probabilities.min() >= 0 and probabilities.sum() <= _SUM):
             raise ImageError(name, _NO_ANSWER, "its numbers are no probabilities")
         return values
+
+
+def _reopened(
+    kind: type[ModelFile], content: bytes, name: str, options: dict[str, Any]
+) -> ModelFile:
+    """As it was, in another process of a cluster; a session cannot be sent there."""
+    return kind(content, name, checked=True, **options)
 
 
 def step_of(error: ImageError) -> str:

@@ -4,7 +4,9 @@ A base install has all that an exported file needs; a run needs the parts that t
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, overload
 
@@ -15,6 +17,7 @@ from PIL import Image
 from tellapart.data.cpus import cpu_count
 from tellapart.data.images import MOST_PIXELS, read_bytes
 from tellapart.data.ordered_map import ordered_map
+from tellapart.data.places import as_url, shown
 from tellapart.errors import ImageError, ModelError, RunError, UsageError
 from tellapart.ship.exported import ModelFile
 from tellapart.ship.prediction import Prediction, Rule
@@ -30,14 +33,23 @@ _PARTS: Final = ("name", "classes", "backbone", "metrics")
 
 
 class Model(Protocol):
-    """What answers for one picture, from several threads at once."""
+    """What answers for one picture, from several threads at once; other processes open it anew."""
 
     classes: tuple[str, ...]
+
+    @property
+    def identity(self) -> str:
+        """Hexadecimal hash of all that its answers depend on but the picture."""
+        ...
 
     def answer(
         self, content: bytes | Image.Image, name: str, *, alone: bool = False
     ) -> tuple[NDArray[np.float32], float | None]:
         """Probabilities (K,) and the novelty; `alone` where all CPUs may compute it. Raises ImageError."""
+        ...
+
+    def on_one_cpu(self) -> "Model":
+        """The same one for a worker of a cluster, each of which has a CPU."""
         ...
 
 
@@ -93,6 +105,17 @@ class Predictor:
             rule = _with_target(rule, _curve_of(model, str(path)), target_error, str(path))
         return cls(model, rule, model.facts, workers)
 
+    @property
+    def identity(self) -> str:
+        """Hexadecimal hash of the model: two of the same give the same probabilities."""
+        return self._model.identity
+
+    def on_one_cpu(self) -> "Predictor":
+        """The same one for a worker of a cluster, each of which has a CPU; it can be sent there."""
+        other = copy(self)
+        other.workers, other._model = 1, self._model.on_one_cpu()
+        return other
+
     @overload
     def predict(self, source: list[Any]) -> list[Prediction]: ...
 
@@ -100,8 +123,8 @@ class Predictor:
     def predict(self, source: Any, *, name: str | None = None) -> Prediction: ...
 
     def predict(self, source: Any, *, name: str | None = None) -> Prediction | list[Prediction]:
-        """The answer for one picture: a path, a file's bytes, a Pillow image, or uint8 (H, W, 3); for a
-        list of them a list of answers.
+        """The answer for one picture: a path or URL, a file's bytes, a Pillow image, or uint8 (H, W, 3);
+        for a list of them a list of answers.
 
         A picture that cannot be used gives a prediction with its `error` set.
         """
@@ -114,14 +137,14 @@ class Predictor:
         return self._answer(source, name)
 
     def _answer(self, source: Any, name: str | None = None, *, alone: bool = False) -> Prediction:
-        shown = name if name is not None else name_of(source)
+        known = name_of(source) if name is None else shown(name)
         try:
-            probabilities, novelty = self._model.answer(content_of(source), shown, alone=alone)
+            probabilities, novelty = self._model.answer(content_of(source), known, alone=alone)
         except ImageError as error:
             text = error.reason + (f" ({error.detail})" if error.detail else "")
-            return Prediction(shown, self.classes, np.zeros(len(self.classes), np.float32), text)
+            return Prediction(known, self.classes, np.zeros(len(self.classes), np.float32), text)
         answer = probabilities.astype(np.float32, copy=False)
-        return Prediction(shown, self.classes, answer, novelty=novelty, rule=self.rule)
+        return Prediction(known, self.classes, answer, novelty=novelty, rule=self.rule)
 
     def predict_many(self, sources: Iterable[Any]) -> Iterator[Prediction]:
         """Answers in the order asked, as they come; memory does not grow with their number. Raises
@@ -149,6 +172,21 @@ class _RunModel:
             backbone, run.preprocess, runtime=runtime or run.info["options"]["runtime"],
             workers=workers, most_pixels=most_pixels,
         )  # fmt: skip
+        self._most_pixels = most_pixels
+
+    @property
+    def identity(self) -> str:
+        told = f"{self._embedder.space} {self._most_pixels} {self.classes} {self._probe.features}"
+        digest = sha256(ascii(told).encode("ascii"))
+        kept = {} if self._novelty is None else self._novelty.arrays
+        for name, array in (*self._probe.arrays.items(), *kept.items()):
+            digest.update(f"{name} {array.shape} {array.dtype}".encode() + array.tobytes())
+        return digest.hexdigest()
+
+    def on_one_cpu(self) -> "_RunModel":
+        other = copy(self)
+        other._embedder = self._embedder.on_one_cpu()
+        return other
 
     def answer(
         self, content: bytes | Image.Image, name: str, *, alone: bool = False
@@ -227,14 +265,17 @@ def _with_target(rule: Rule, curve: "RiskCoverage | None", target_error: float, 
 
 
 def name_of(source: Any) -> str:
-    """What a source is called in messages: its path, or what kind of thing it is."""
-    return str(source) if isinstance(source, (str, Path)) else type(source).__name__
+    """What a source is called in messages: its path or URL, or what kind of thing it is."""
+    if not isinstance(source, (str, Path)):
+        return type(source).__name__
+    return shown(as_url(source) or source)
 
 
 def content_of(source: Any) -> bytes | Image.Image:
-    """The bytes of a path or the like, or a Pillow image of an array uint8 (H, W, 3). Raises ImageError."""
+    """The bytes of a path, a URL or the like, or a Pillow image of an array uint8 (H, W, 3). Raises
+    ImageError."""
     if isinstance(source, (str, Path)):
-        return read_bytes(Path(source))
+        return read_bytes(Path(source), as_url(source))
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     if isinstance(source, np.ndarray):

@@ -9,9 +9,9 @@ of hashes and rows a picture: many vectors rest in a scratch file (`data/scratch
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -26,6 +26,7 @@ from tellapart.data.hashing import sha256_of_files
 from tellapart.data.images import MOST_PIXELS, read_bytes
 from tellapart.data.ordered_map import ordered_map
 from tellapart.data.picture_facts import FACT, picture_facts
+from tellapart.data.places import is_url
 from tellapart.data.scratch_array import scratch_array
 from tellapart.errors import DatasetError, ImageError
 from tellapart.model.backbone import Backbone
@@ -44,6 +45,7 @@ Progress = Callable[[str, int, int], None]
 """Called as `progress(stage, done, total)`, often; stages are `read` and `embed`."""
 
 _PIXELS = 3  # to be raised when data/images.py or model/preprocess.py give other pixels
+_URLS = 64  # of them at a time; data/kept_bytes.py keeps two megabytes of each
 _FLUSH_SECONDS = 1.0
 _FLUSH_VECTORS = 64
 
@@ -106,7 +108,7 @@ class Embedder:
         most_pixels: int = MOST_PIXELS,
     ) -> None:
         self.backbone = backbone
-        self._most_pixels = most_pixels
+        self._most_pixels, self._runtime = most_pixels, runtime
         self.preprocess = preprocess or backbone.info.preprocess
         self.workers = workers or cpu_count()
         self._session = open_session(backbone.graph, runtime, self.workers)
@@ -118,6 +120,17 @@ class Embedder:
         other = copy(self)
         other._view = view
         return other
+
+    def on_one_cpu(self) -> Self:
+        """The same one for a worker of a cluster, each of which has a CPU: it is opened anew there."""
+        other = copy(self)
+        other.workers = 1
+        return other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = {"runtime": self._runtime, "workers": self.workers}
+        options |= {"most_pixels": self._most_pixels}
+        return _opened, (type(self), self.backbone, self.preprocess, options, self._view)
 
     @property
     def space(self) -> str:
@@ -178,6 +191,18 @@ class Embedder:
         return self.outputs(pixels)["features"][0]
 
 
+def _opened(
+    kind: type[Embedder],
+    backbone: Backbone,
+    preprocess: PreprocessSpec,
+    options: dict[str, Any],
+    view: View | None,
+) -> Embedder:
+    """As it was, in another process of a cluster; a session cannot be sent there."""
+    embedder = kind(backbone, preprocess, **options)
+    return embedder if view is None else embedder.seen_as(view)
+
+
 def _kept(vector: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     """As the cache would keep it. Raises ImageError for numbers that are none."""
     if not np.isfinite(vector).all():
@@ -200,32 +225,36 @@ def embed(
 
     Raises DatasetError where the folder has no room for the vectors of very many pictures.
     """
-    report = progress or (lambda stage, done, total: None)
-    workers = embedder.workers
-    failures: dict[int, Failure] = {}
-    hashes: list[str] = []
-    read = partial(report, "read")
-    for row, answer in enumerate(sha256_of_files(root, paths, workers=workers, progress=read)):
-        if isinstance(answer, ImageError):
-            failures[row] = Failure.of(paths[row], answer)
-        hashes.append("" if isinstance(answer, ImageError) else answer)
-
-    rows: dict[str, list[int]] = {}
-    for row, sha256 in enumerate(hashes):
-        if sha256:
-            rows.setdefault(sha256, []).append(row)
     folder = cache or cache_folder()
     values = scratch_array((len(paths), embedder.backbone.dimensions["all"]), folder)
     facts = scratch_array((len(paths) if embedder.is_plain else 0,), folder, FACT)
-    work = _Work(root, paths, rows, embedder, values, facts)
+    hashes: list[str] = []
+    failures: dict[int, Failure] = {}
+    computed = 0
     with FeatureCache(folder, embedder.space, values.shape[1]) as kept:
-        missing = work.fill_known(kept)
-        failed = work.compute(missing, kept, report)
-    for sha256, error in failed.items():
-        for row in rows[sha256]:
-            failures[row] = Failure.of(paths[row], error)
-    computed = sum(not known for sha256, known in missing.items() if sha256 not in failed)
-    return Features(values, facts, tuple(hashes), dict(sorted(failures.items())), computed)
+        for part in _turns(paths):
+            work = _Work(root, paths[part], embedder, values[part], facts[part])
+            own, lost, count = work.done(kept, _reporting(progress, part, len(paths)))
+            hashes += own
+            failures |= {part.start + row: failure for row, failure in lost.items()}
+            computed += count
+    return Features(values, facts, tuple(hashes), failures, computed)
+
+
+def _turns(paths: Sequence[str]) -> Iterator[slice]:
+    """All at once; of URLs some, so that what was hashed is still in memory when it is decoded."""
+    step = _URLS if any(map(is_url, paths)) else max(1, len(paths))
+    for start in range(0, len(paths), step):
+        yield slice(start, min(start + step, len(paths)))
+
+
+def _reporting(progress: Progress | None, part: slice, count: int) -> Progress:
+    """`progress`, as told of a part of all pictures."""
+    if progress is None:
+        return lambda stage, done, total: None
+    if part.stop - part.start == count:
+        return progress
+    return lambda stage, done, total: progress(stage, min(part.start + done, count), count)
 
 
 def embed_again(
@@ -235,14 +264,15 @@ def embed_again(
     view: View | None = None,
     *,
     progress: Progress | None = None,
+    look: Callable[..., Features] = embed,
 ) -> Features:
     """The features of rows of a dataset whose pictures were all fine before, plainly or in a view.
 
-    Raises DatasetError where one cannot be used any more.
+    `look` is `embed`, or that of an engine. Raises DatasetError where one cannot be used any more.
     """
     looking = embedder if view is None else embedder.seen_as(view)
     paths = [dataset.paths[row] for row in rows]
-    features = embed(dataset.root, paths, looking, progress=progress)
+    features = look(dataset.root, paths, looking, progress=progress)
     if features.failures:
         first = next(iter(features.failures.values()))
         raise DatasetError(f"{dataset.root}: a picture changed while it was used: {first}")
@@ -255,10 +285,32 @@ class _Work:
 
     root: Path
     paths: Sequence[str]
-    rows: dict[str, list[int]]
     embedder: Embedder
     values: NDArray[np.float32]
     facts: NDArray[np.void]
+    rows: dict[str, list[int]] = field(default_factory=dict)
+
+    def done(
+        self, kept: FeatureCache, report: Progress
+    ) -> tuple[list[str], dict[int, Failure], int]:
+        """Do it all; the hash of each file, the failures by row, and the count of forward passes."""
+        failures: dict[int, Failure] = {}
+        hashes: list[str] = []
+        workers, read = self.embedder.workers, partial(report, "read")
+        answers = sha256_of_files(self.root, self.paths, workers=workers, progress=read)
+        for row, answer in enumerate(answers):
+            if isinstance(answer, ImageError):
+                failures[row] = Failure.of(self.paths[row], answer)
+            hashes.append("" if isinstance(answer, ImageError) else answer)
+            if hashes[row]:
+                self.rows.setdefault(hashes[row], []).append(row)
+        missing = self.fill_known(kept)
+        failed = self.compute(missing, kept, report)
+        for sha256, error in failed.items():
+            for row in self.rows[sha256]:
+                failures[row] = Failure.of(self.paths[row], error)
+        computed = sum(not known for sha256, known in missing.items() if sha256 not in failed)
+        return hashes, dict(sorted(failures.items())), computed
 
     def fill_known(self, kept: FeatureCache) -> dict[str, bool]:
         """Read what the cache knows; what it does not know all of, and whether the features are known."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Sketch", "Solution", "covariance_sketch", "softmax", "solve"]
+__all__ = ["Sketch", "Solution", "covariance_sketch", "newton_steps", "softmax", "solve"]
 
 Array = NDArray[np.floating[Any]]
 Indices = NDArray[np.intp]
@@ -177,7 +177,10 @@ class _Problem:
                 w, z, g, direction = (a[:, going] for a in (w, z, g, direction))
                 memory = [(s[:, going], y[:, going], r[going]) for s, y, r in memory]
             zd = self.scores(direction, active)
-            step, p = self._line_search(w, direction, slope, z, zd, active)
+            lam = self.penalty[active]
+            cross, square = _dot(lam * w, direction), _dot(lam * direction, direction)
+            share = self.share[active]
+            step, p = newton_steps(z, zd, self.labels, share, slope, cross, square)
             direction *= step[:, None]
             zd *= step[:, None]
             w, z = w + direction, z + zd
@@ -215,35 +218,45 @@ class _Problem:
             result += (alpha - beta)[:, None] * s
         return result
 
-    def _line_search(
-        self, w: Array, direction: Array, slope: Array, z: Array, zd: Array, active: Indices
-    ) -> tuple[Array, Array]:
-        """How far to go along each direction, by Newton's method in that number; and p there."""
-        lam, share = self.penalty[active], self.share[active]
-        cross, square = _dot(lam * w, direction), _dot(lam * direction, direction)
-        own = zd[self.labels, :, np.arange(self.n)].T
-        step = np.ones(len(active), np.float32)
-        low, high = np.zeros_like(step), np.full_like(step, np.inf)
-        for _ in range(8):
-            p = softmax(z + step[:, None] * zd, axis=0)
-            weighted = p * zd
-            mean = weighted.sum(axis=0)
-            first = np.einsum("an,an->a", mean - own, share) + cross + step * square
-            done = np.abs(first) <= _ENOUGH_SLOPE * np.abs(slope)
-            if done.all():
-                break
-            weighted *= zd
-            second = weighted.sum(axis=0) - mean**2
-            curvature = np.einsum("an,an->a", second, share) + square
-            low, high = np.where(first < 0, step, low), np.where(first >= 0, step, high)
-            guess = step - first / np.maximum(curvature, np.float32(1e-30))
-            middle = np.where(np.isinf(high), 4 * step, (low + high) / 2)
-            outside = (guess <= low) | (guess >= high)
-            better = np.where(outside, middle, np.minimum(guess, 4 * step))
-            step = np.where(done, step, better).astype(np.float32)
-        else:
-            p = softmax(z + step[:, None] * zd, axis=0)
-        return step, p
+
+def newton_steps(
+    z: Array,
+    zd: Array,
+    labels: Indices,
+    share: Array,
+    slope: Array,
+    cross: Array,
+    square: Array,
+) -> tuple[Array, Array]:
+    """How far to go along each of A directions, by Newton's method in that number; and p there.
+
+    Scores `z` and how they change along the direction, `zd`, are (K, A, N); `labels` (N,) and `share`
+    (A, N) as in `_Problem`. `slope` (A,) is that of the loss at 0; `cross` and `square` (A,) say what
+    else it has: cross + step · square. Steps (A,), and probabilities (K, A, N).
+    """
+    own = zd[labels, :, np.arange(len(labels))].T
+    step = np.ones(len(slope), np.float32)
+    low, high = np.zeros_like(step), np.full_like(step, np.inf)
+    for _ in range(8):
+        p = softmax(z + step[:, None] * zd, axis=0)
+        weighted = p * zd
+        mean = weighted.sum(axis=0)
+        first = np.einsum("an,an->a", mean - own, share) + cross + step * square
+        done = np.abs(first) <= _ENOUGH_SLOPE * np.abs(slope)
+        if done.all():
+            break
+        weighted *= zd
+        second = weighted.sum(axis=0) - mean**2
+        curvature = np.einsum("an,an->a", second, share) + square
+        low, high = np.where(first < 0, step, low), np.where(first >= 0, step, high)
+        guess = step - first / np.maximum(curvature, np.float32(1e-30))
+        middle = np.where(np.isinf(high), 4 * step, (low + high) / 2)
+        outside = (guess <= low) | (guess >= high)
+        better = np.where(outside, middle, np.minimum(guess, 4 * step))
+        step = np.where(done, step, better).astype(np.float32)
+    else:
+        p = softmax(z + step[:, None] * zd, axis=0)
+    return step, p
 
 
 def _dot(a: Array, b: Array) -> Array:

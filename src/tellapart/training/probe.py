@@ -8,129 +8,73 @@ chose, so that a picture's own score has no part in the choice of the setting it
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.data.ordered_map import ordered_map
+from tellapart.model.backbones import cache_folder
 from tellapart.training.logistic import Array, Indices, Sketch, covariance_sketch, softmax, solve
+from tellapart.training.probe_model import (
+    ALWAYS,
+    FINAL_TOLERANCE,
+    TOLERANCE,
+    Candidate,
+    Key,
+    Probe,
+    ProbeFit,
+    balanced_weights,
+    best_setting,
+    next_rung,
+)
+from tellapart.training.row_blocks import Rows, as_rows, memory_budget, whole
+from tellapart.training.streamed_probe import fit_streamed
 
-__all__ = ["Candidate", "Probe", "ProbeFit", "balanced_weights", "fit_probe"]
+__all__ = ["Candidate", "Probe", "ProbeFit", "balanced_weights", "bytes_in_memory", "fit_probe"]
 
-LADDER: Final = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
-"""Regularisations: the penalty on ‖W‖²/2, times the number of pictures. Those of `_ALWAYS` are tried,
-others as long as the best one is an outermost."""
-
-_ALWAYS: Final = ((10.0,), (30.0, 100.0))  # solved together; each takes about as long
 _MOST_NUMBERS = 1 << 28  # float32 numbers that one batch of problems may hold: 1 GiB
-_TOLERANCE = 3e-6
-_FINAL_TOLERANCE = 1e-7
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A classifier on features: logits = x · weights + bias with x = (f − mean) / std.
-
-    `mean` and `std` are float32 (D,), `weights` (D, K), `bias` (K,). `features` says which features
-    it takes, "final" or "all"; in both cases the first D of the vector. With a hidden layer of H
-    units x is max(0, x · hidden_weights + hidden_bias), and `weights` are (H, K).
-    """
-
-    features: str
-    mean: Array
-    std: Array
-    weights: Array
-    bias: Array
-    hidden_weights: Array | None = None
-    hidden_bias: Array | None = None
-
-    @property
-    def arrays(self) -> dict[str, Array]:
-        """Its arrays by name; those of the hidden layer only where it has one."""
-        named = {key: value for key, value in vars(self).items() if key != "features"}
-        return {key: value for key, value in named.items() if value is not None}
-
-    def logits(self, features: Array) -> Array:
-        """(N, K) for features (N, at least D)."""
-        x = (features[:, : len(self.mean)] - self.mean) / self.std
-        if self.hidden_weights is not None and self.hidden_bias is not None:
-            x = np.maximum(x @ self.hidden_weights + self.hidden_bias, 0)
-        return x @ self.weights + self.bias
-
-    def linear_at(self, features: Array) -> tuple[Array, Array]:
-        """Weights (D, K) and bias (K,) with logits = (features − mean) · weights + bias.
-
-        `features` is one picture's vector (at least D,). With a hidden layer they hold where the same of
-        its units are active, so for this picture exactly.
-        """
-        if self.hidden_weights is None or self.hidden_bias is None:
-            return self.weights / self.std[:, None], self.bias
-        x = (features[: len(self.mean)] - self.mean) / self.std
-        active = (x @ self.hidden_weights + self.hidden_bias) > 0
-        inner = self.hidden_weights[:, active]
-        weights, hidden_bias = self.weights[active], self.hidden_bias[active]
-        return inner @ weights / self.std[:, None], self.bias + hidden_bias @ weights
-
-    def probabilities(self, features: Array) -> Array:
-        """(N, K), rows summing to 1, for features (N, at least D)."""
-        return softmax(self.logits(features))
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One setting and its cross-validated log loss (nats, lower is better) over the training part."""
-
-    features: str
-    strength: float
-    log_loss: float
-    errors: int
-
-
-@dataclass(frozen=True)
-class ProbeFit:
-    """A trained probe, and what cross-validation said: `out_of_fold` probabilities, float32 (N, K)."""
-
-    probe: Probe
-    chosen: Candidate
-    candidates: tuple[Candidate, ...]
-    out_of_fold: Array
-
-
-def balanced_weights(targets: Indices, classes: int) -> NDArray[np.float64]:
-    """Weights (N,) that make every class count the same, with mean 1."""
-    counts = np.bincount(targets, minlength=classes)
-    return np.asarray(len(targets) / (np.count_nonzero(counts) * counts[targets]))
 
 
 def fit_probe(
-    features: Array,
+    features: Array | Rows,
     targets: Indices,
     classes: int,
     folds: Indices,
     widths: dict[str, int],
     *,
-    views: Sequence[Array] = (),
+    views: Sequence[Array | Rows] = (),
     balanced: bool = False,
     seed: int = 0,
     workers: int = 2,
+    memory: int | str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ProbeFit:
     """Choose by cross-validation over `folds` (N,), then fit on all N pictures.
 
-    `features` is float32 (N, D); `widths` gives each feature set's name and how many of the D, from
-    the first on, it takes. `views` are the features of the same pictures, changed: they are fitted
-    too, in the fold of their picture, and never scored. With `balanced`, every class weighs the
-    same. `workers` groups of problems are solved at a time, each by one thread, so that the answer
+    `features` is float32 (N, D), an array or `Rows`; `widths` gives each feature set's name and how many
+    of the D, from the first on, it takes. `views` are the features of the same pictures, changed: they
+    are fitted too, in the fold of their picture, and never scored. With `balanced`, every class weighs
+    the same. `workers` groups of problems are solved at a time, each by one thread, so that the answer
     does not depend on their number.
+
+    Where that would take more than `memory` (bytes or, say, "512M"; by default TELLAPART_MEMORY or
+    4 GiB) beside the features, the rows are read in passes instead (`streamed_probe.py`): the same
+    regression, with answers that agree but for rounding. Raises UsageError for a memory that is no
+    size, DatasetError where the disk has no room for what rests there.
     """
     from threadpoolctl import threadpool_limits  # a run that only predicts does without
 
-    plan = _Plan(targets, classes, folds, balanced, 1 + len(views))
-    features = np.concatenate([features, *views]) if views else features
+    report, budget = progress or (lambda done, total: None), memory_budget(memory)
     with threadpool_limits(1, user_api="blas"):
-        spaces = _spaces(features, widths, plan, seed)
-        tried = _cross_validate(spaces, plan, workers, progress or (lambda done, total: None))
+        if bytes_in_memory(features.shape, classes, 1 + len(views), workers) > budget:
+            return fit_streamed(
+                [as_rows(part) for part in (features, *views)], targets, classes, folds, widths,
+                folder=cache_folder(), balanced=balanced, seed=seed, workers=workers,
+                most_numbers=max(budget // 16, 1 << 25), progress=report,
+            )  # fmt: skip
+        plan = _Plan(targets, classes, folds, balanced, 1 + len(views))
+        spaces = _spaces(_stacked(features, views), widths, plan, seed)
+        tried = _cross_validate(spaces, plan, workers, report)
         losses = {key: plan.losses(answer.held_out) for key, answer in tried.items()}
         candidates = [
             Candidate(*key, plan.mean(losses[key]), plan.errors(answer.held_out))
@@ -141,6 +85,26 @@ def fit_probe(
         probe = _fit_final(name, spaces[name], strength, tried[name, strength], plan)
     out_of_fold = _score_honestly(tried, losses, plan)[: len(targets)]
     return ProbeFit(probe, chosen, tuple(candidates), out_of_fold)
+
+
+def bytes_in_memory(shape: tuple[int, ...], classes: int, views: int = 1, workers: int = 2) -> int:
+    """About what fitting in memory takes beside features of this shape, (N, D), in all their views.
+
+    Two or three copies of them, and of each picture the scores of some dozens of problems.
+
+    >>> round(bytes_in_memory((100_000, 2000), 4) / 1e9, 1)
+    1.9
+    """
+    n, d = shape[0] * views, shape[1]
+    copies = 2 if views == 1 else 3
+    problems = 6 * sum(map(len, ALWAYS))  # five folds and all pictures, at each strength
+    solving = min(problems * classes * (24 * d + 8 * n), max(1, workers) * _MOST_NUMBERS)
+    return 4 * (n * (copies * d + (problems + 6) * classes) + solving)
+
+
+def _stacked(features: Array | Rows, views: Sequence[Array | Rows]) -> Array:
+    parts = [whole(part) for part in (features, *views)]
+    return np.concatenate(parts) if views else parts[0]
 
 
 class _Plan:
@@ -195,9 +159,6 @@ class _Tried:
     bias: Array
 
 
-Key = tuple[str, float]
-
-
 def _spaces(features: Array, widths: dict[str, int], plan: _Plan, seed: int) -> dict[str, _Space]:
     """The feature sets share one array: each is its first columns."""
     mean = features.mean(axis=0, dtype=np.float64)
@@ -225,7 +186,7 @@ def _cross_validate(
     """Every setting that is always tried, then further rungs where the best is an outermost one."""
     tried: dict[Key, _Tried] = {}
     jobs: list[tuple[str, tuple[float, ...]]] = [
-        (name, strengths) for name in reversed(list(spaces)) for strengths in _ALWAYS
+        (name, strengths) for name in reversed(list(spaces)) for strengths in ALWAYS
     ]
     done = 0
     while jobs:
@@ -238,17 +199,16 @@ def _cross_validate(
             tried |= answer
             done += 1
             report(done, total)
-        rungs = {name: _next_rung(name, tried, plan) for name in spaces}
+        rungs = {
+            name: next_rung({
+                strength: plan.mean(plan.losses(answer.held_out))
+                for (key, strength), answer in tried.items()
+                if key == name
+            })
+            for name in spaces
+        }  # fmt: skip
         jobs = [(name, (rung,)) for name, rung in rungs.items() if rung is not None]
     return dict(sorted(tried.items()))
-
-
-def _next_rung(name: str, tried: dict[Key, _Tried], plan: _Plan) -> float | None:
-    strengths = sorted(strength for key, strength in tried if key == name)
-    best = min(strengths, key=lambda s: plan.mean(plan.losses(tried[name, s].held_out)))
-    step = (best == strengths[-1]) - (best == strengths[0])
-    rung = LADDER.index(best) + step
-    return LADDER[rung] if step and 0 <= rung < len(LADDER) else None
 
 
 def _hold_out(
@@ -267,7 +227,7 @@ def _hold_out(
         penalty = np.asarray([s for s, _ in some]) / plan.inside[folds].sum(axis=1)
         solution = solve(
             space.x, plan.targets, plan.classes, plan.weight[folds], space.scale[folds], penalty,
-            sketch=space.sketch, tolerance=_TOLERANCE,
+            sketch=space.sketch, tolerance=TOLERANCE,
         )  # fmt: skip
         for i, (strength, fold) in enumerate(some):
             out = ~plan.inside[fold]
@@ -282,7 +242,7 @@ def _fit_final(name: str, space: _Space, strength: float, tried: _Tried, plan: _
     solution = solve(
         space.x, plan.targets, plan.classes, plan.weight[-1:], space.scale[-1:],
         np.asarray([strength / plan.n]), sketch=space.sketch, start=(tried.weights, tried.bias),
-        tolerance=_FINAL_TOLERANCE,
+        tolerance=FINAL_TOLERANCE,
     )  # fmt: skip
     weights = np.ascontiguousarray(solution.weights[0].T)
     return Probe(name, space.mean, space.std, weights, solution.bias[0])
@@ -294,6 +254,6 @@ def _score_honestly(
     """For each fold the held-out probabilities of the setting that did best on the other folds."""
     answer = np.zeros((plan.n, plan.classes), np.float32)
     for inside in plan.inside[:-1]:
-        best = min(tried, key=lambda key: (plan.mean(losses[key], inside), -key[1]))
+        best = best_setting({key: plan.mean(losses[key], inside) for key in tried})
         answer[~inside] = tried[best].held_out[~inside]
     return answer

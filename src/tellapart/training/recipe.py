@@ -13,9 +13,11 @@ import numpy as np
 from tellapart.data.dataset import Dataset
 from tellapart.data.split import deal
 from tellapart.errors import DatasetError
+from tellapart.model.backbones import cache_folder
 from tellapart.training.embed import View
 from tellapart.training.logistic import Array, Indices
 from tellapart.training.probe import Probe, ProbeFit, fit_probe
+from tellapart.training.row_blocks import take_rows
 
 __all__ = ["ConvexProbe", "HeadFit", "Recipe", "Task", "new_task", "probe_facts"]
 
@@ -114,6 +116,7 @@ def probe_facts(fit: ProbeFit, task: Task) -> dict[str, Any]:
         "balanced": task.balanced,
         "views": len(task.views),
         "candidates": [vars(candidate) for candidate in fit.candidates],
+        **({"passes": fit.passes, "chosen_on": fit.chosen_on} if fit.passes else {}),
     }
 
 
@@ -139,12 +142,12 @@ def new_task(
     uneven = bool(counts.max() >= _IMBALANCED * counts.min())
     return Task(
         classes=dataset.classes,
-        features=values if len(rows) == len(values) else values[rows],
+        features=values if len(rows) == len(values) else take_rows(values, rows, cache_folder()),
         views=tuple(views),
         targets=targets[rows],
         folds=_folds(dataset, rows, seed),
         widths=widths,
-        valid=(values[valid], targets[valid]),
+        valid=(take_rows(values, valid, cache_folder()), targets[valid]),
         balanced=class_weight == "balanced" or (class_weight == "auto" and uneven),
         seed=seed,
         workers=workers,

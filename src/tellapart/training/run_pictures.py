@@ -1,10 +1,9 @@
 """The pictures of a run, as its dataset.csv names them."""
 
 import csv
-import os
-from pathlib import Path
 
 from tellapart.data.dataset import Dataset
+from tellapart.data.places import is_there
 from tellapart.errors import DatasetError, RunError
 from tellapart.training.run import Run
 
@@ -17,17 +16,17 @@ def run_pictures(run: Run) -> Dataset:
     Raises DatasetError where the folder of the pictures is gone, RunError for a table that does not
     fit the run.
     """
-    root = Path(run.info["dataset"]["root"])
-    if not root.is_dir():
+    root = run.info["dataset"]["root"]
+    if not is_there(root):
         raise DatasetError(
-            f"{os.fspath(root)}, where the pictures of {run.folder} were, is not there any more"
+            f"{root}, where the pictures of {run.folder} were, is not there any more"
         )
     return run_table(run)
 
 
 def run_table(run: Run) -> Dataset:
     """The same where the pictures themselves may be gone. Raises RunError."""
-    root = Path(run.info["dataset"]["root"])
+    root = run.info["dataset"]["root"]
     file = run.folder / "dataset.csv"
     try:
         with file.open(encoding="utf-8", errors="surrogateescape", newline="") as opened:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +13,9 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from tellapart.data.dataset import COLUMNS, Dataset
+from tellapart.data.open_data import open_data
+from tellapart.data.places import as_url
+from tellapart.data.retrying import counting_retries, retries_sentence
 from tellapart.errors import UsageError
 from tellapart.evaluation.leaks import LeakEffect, leak_effect
 from tellapart.evaluation.metrics import Metrics, evaluate
@@ -20,7 +24,8 @@ from tellapart.model.backbones import open_backbone, weights_file_hash
 from tellapart.model.preprocess import Fit, PreprocessSpec
 from tellapart.model.presets import find_preset
 from tellapart.training.clock import Clock
-from tellapart.training.embed import Embedder, Features, Progress, embed, embed_again
+from tellapart.training.embed import Embedder, Features, Progress, embed_again
+from tellapart.training.engine import Engine, open_engine
 from tellapart.training.logistic import Array
 from tellapart.training.recipe import ConvexProbe, HeadFit, Recipe, new_task
 from tellapart.training.run import Run, Tables, claim_folder, read_config, write_run
@@ -77,13 +82,9 @@ class TrainOptions:
 
 
 def open_dataset(data: str | Path, options: TrainOptions | None = None) -> Dataset:
-    """A dataset from a folder, or from a file that ends in .csv."""
-    path, named = Path(data), options or TrainOptions()
-    if path.suffix.lower() == ".csv" and not path.is_dir():
-        return Dataset.from_csv(path)
-    return Dataset.from_folder(
-        path, train=named.train_dir, valid=named.valid_dir, test=named.test_dir
-    )
+    """A dataset from a folder, a table (.csv, .parquet), tar shards, or the URL of one of them."""
+    named = options or TrainOptions()
+    return open_data(data, train=named.train_dir, valid=named.valid_dir, test=named.test_dir)
 
 
 def train(
@@ -94,6 +95,9 @@ def train(
     recipe: Recipe | None = None,
     overwrite: bool = False,
     workers: int | None = None,
+    engine: str | Engine = "local",
+    address: str | None = None,
+    store: str | None = None,
     progress: Progress | None = None,
     on_epoch: Callable[[Any], None] = lambda row: None,
 ) -> Run:
@@ -102,30 +106,33 @@ def train(
     `out` is by default a folder below `runs/` that is named after the data. `recipe` says how the
     head is fitted, by default as a convex probe; `tellapart.OneCycle` trains it in epochs, and
     `on_epoch` gets each row of its table. Killed or interrupted, the same call completes the run with
-    the same numbers, and repeats no forward pass.
+    the same numbers, and repeats no forward pass. With the `engine` ray the pictures are looked at by
+    `workers` tasks at a time on the cluster at `address`; the run is the same (`open_engine`).
 
     Raises DatasetError, RunError, ModelError or UsageError, each with the next step. Single pictures
     that cannot be used are in the run's `failures`.
     """
     options = _with_whole_path(options or TrainOptions())
     recipe = recipe or ConvexProbe()
+    looking = open_engine(engine, address=address, workers=workers, store=store)
     clock = Clock()
-    with clock.stage("scan"):
+    with clock.stage("scan"), counting_retries() as listing:
         dataset = data if isinstance(data, Dataset) else open_dataset(data, options)
         dataset.check_trainable()
         _check(options)
     config = _config(data, options, recipe)
     folder = _default_folder(config) if out is None else Path(out)
     with clock.stage("open"):
-        embedder = open_embedder(options, workers)
+        embedder = open_embedder(options, workers if engine == "local" else None)
     claim_folder(folder, config, overwrite=overwrite)
-    with clock.stage("embed"):
-        features = embed(dataset.root, dataset.paths, embedder, progress=progress)
+    with clock.stage("embed"), counting_retries() as retries:
+        features = looking.embed(dataset.root, dataset.paths, embedder, progress=progress)
     with clock.stage("copies"):
-        usable = usable_pictures(dataset, features, embedder, progress=progress)
+        search = looking.copy_search(dataset.root, dataset.paths, embedder, features)
+        usable = usable_pictures(dataset, features, embedder, search=search, progress=progress)
     dataset, values = _divided(usable.dataset, options), usable.values
     with clock.stage("views"):
-        seen = _seen_otherwise(dataset, embedder, recipe, progress)
+        seen = _seen_otherwise(dataset, embedder, recipe, looking, progress)
     with clock.stage("probe"):
         task = new_task(
             dataset, values, [view.values for view in seen], embedder.backbone.dimensions,
@@ -139,10 +146,11 @@ def train(
     with clock.stage("evaluate"):
         probabilities = _probabilities(dataset, values, fit)
         metrics, effect = _metrics(dataset, probabilities), _leaks(dataset, probabilities)
+    again = filter(None, [retries_sentence(listing + retries)])
     computed = sum(part.computed for part in (features, *seen))
     info = _info(dataset, embedder, fit, metrics, options, task.balanced, computed, clock)
     info |= {
-        "notes": [*info["notes"], *_copy_notes(dataset, effect), *trust.notes],
+        "notes": [*info["notes"], *_copy_notes(dataset, effect), *trust.notes, *again],
         "leaks": effect and effect.to_json(),
         "trust": _trusted(trust, dataset, probabilities),
     }
@@ -174,14 +182,16 @@ def _config(data: Dataset | str | Path, options: TrainOptions, recipe: Recipe) -
     if options.weights is not None:
         asked["weights_sha256"] = weights_file_hash(Path(options.weights))
     if isinstance(data, Dataset):
-        root = os.fspath(data.root.resolve())
+        root = data.source or os.fspath(data.root.resolve())
         return {"data": root, "fingerprint": data.fingerprint, **asked}
-    return {"data": os.fspath(Path(data).resolve()), **asked}
+    return {"data": as_url(data) or os.fspath(Path(data).resolve()), **asked}
 
 
 def _default_folder(config: dict[str, Any]) -> Path:
     """The first of runs/NAME, runs/NAME-2, … that is free or holds this very run."""
-    name = Path(config["data"]).stem or "run"
+    stem = Path(config["data"].rstrip("/*")).stem
+    name = re.sub(r"[^\w.-]+", "-", stem).strip("-.") if as_url(config["data"]) else stem
+    name = name or "run"
     number = 1
     while True:
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
@@ -211,13 +221,16 @@ def _divided(dataset: Dataset, options: TrainOptions) -> Dataset:
 
 
 def _seen_otherwise(
-    dataset: Dataset, embedder: Embedder, recipe: Recipe, progress: Progress | None
+    dataset: Dataset,
+    embedder: Embedder,
+    recipe: Recipe,
+    looking: Engine,
+    progress: Progress | None,
 ) -> list[Features]:
     """The training pictures as the recipe's views show them."""
     rows = dataset.rows_of("train")
-    return [
-        embed_again(dataset, rows, embedder, view, progress=progress) for view in recipe.other_views
-    ]
+    look = partial(embed_again, dataset, rows, embedder, progress=progress, look=looking.embed)
+    return [look(view) for view in recipe.other_views]
 
 
 def _probabilities(dataset: Dataset, values: Array, fit: HeadFit) -> Array:
@@ -283,7 +296,7 @@ def _info(
         "preprocess": embedder.preprocess.to_json(),
         "precision": embedder.precision,
         "dataset": {
-            "root": os.fspath(dataset.root.absolute()),
+            "root": dataset.source or os.fspath(dataset.root.absolute()),
             "fingerprint": dataset.fingerprint,
             "counts": {split: counts[split].to_dict() for split in counts},
             "failures": len(dataset.failures),

@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.data.copies.copies import Copies, find_copies
+from tellapart.data.copies.search import Search, search_rows
 from tellapart.data.dataset import Dataset
 from tellapart.errors import DatasetError
 from tellapart.model.backbones import cache_folder
 from tellapart.training.embed import Embedder, Features, Progress
 from tellapart.training.known_copies import known_copies
 from tellapart.training.logistic import Array
+from tellapart.training.row_blocks import take_rows
 
 __all__ = ["Usable", "usable_pictures"]
 
@@ -31,11 +33,16 @@ class Usable:
 
 
 def usable_pictures(
-    dataset: Dataset, features: Features, embedder: Embedder, *, progress: Progress | None = None
+    dataset: Dataset,
+    features: Features,
+    embedder: Embedder,
+    *,
+    search: Search = search_rows,
+    progress: Progress | None = None,
 ) -> Usable:
     """Of `features` of all pictures of a dataset, without those that failed and the classes lost by that.
 
-    They are what `embedder` saw. Raises DatasetError where nothing is left.
+    They are what `embedder` saw; `search` is that of an engine. Raises DatasetError where nothing is left.
     """
     rest = dataset.with_hashes(features.sha256).without(features.failures).without_lost_classes()
     if not len(rest):
@@ -44,9 +51,12 @@ def usable_pictures(
     values, facts = features.values, features.facts
     if features.failures:
         keep = np.setdiff1d(np.arange(len(values)), list(features.failures))
-        values, facts = values[keep], facts[keep]
+        values, facts = take_rows(values, keep, cache_folder()), facts[keep]
     sha256 = list(rest.table["sha256"])
     last = values[:, : embedder.backbone.dimensions["final"]]
-    find = partial(find_copies, sha256, facts, last, workers=embedder.workers, progress=progress)
-    copies = known_copies(cache_folder(), embedder.space, sha256, find)
+    find = partial(
+        find_copies, sha256, facts, last, workers=embedder.workers, progress=progress, search=search
+    )
+    space = embedder.space if search is search_rows else f"{embedder.space} by indexes"
+    copies = known_copies(cache_folder(), space, sha256, find)
     return Usable(rest.with_copies(copies.groups), values, facts, copies)

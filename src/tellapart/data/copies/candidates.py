@@ -6,22 +6,16 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.data.copies.descriptor import LENGTH, grey, turnless
-from tellapart.data.copies.neighbours import nearest, principal
+from tellapart.data.copies.rows import Rows, taken
+from tellapart.data.copies.search import CROWD, Search, search_rows
 
 __all__ = ["Candidates", "find_candidates"]
 
 Array = NDArray[np.float32]
 Indices = NDArray[np.intp]
 
-_FLAT: Final = 2.0  # levels; a thumbnail whose brightness varies less shows nothing to compare
-_DIMENSIONS: Final = 64
-_CROWD: Final = 8  # a pair stands out as far as it is nearer than both ends' 8th nearest neighbours
 _LEAST_LEVEL: Final = 0.3  # nearness of those where there are few pictures or none alike
-_NEIGHBOURS: Final = 5  # in the vectors, of which each picture is compared with …
-_LOOKALIKES: Final = 3  # … and in the turnless descriptor
-_LOOK: Final = 0.9  # least product of the descriptors of lookalikes
-_FEW: Final = 64  # pictures of which every pair is compared
+_NEIGHBOURS: Final = 5  # in the vectors that each picture is compared with, lookalikes aside
 _USUAL_COSINE: Final = 0.4  # of two pictures; what is assumed before any are seen
 
 
@@ -45,51 +39,41 @@ class Candidates:
 
 
 def find_candidates(
-    rows: Indices, thumbnails: NDArray[np.uint8], vectors: NDArray[np.floating], seed: int
+    rows: Indices,
+    thumbnails: NDArray[np.uint8],
+    vectors: Rows,
+    seed: int,
+    search: Search = search_rows,
 ) -> Candidates:
-    """Pairs among some rows of N pictures; those without contrast are left out."""
-    look, shown = _looks(rows, thumbnails)
-    rows, look = rows[shown], look[shown]
+    """Pairs among some rows of N pictures, ascending; those without contrast are left out.
+
+    A pair stands out as far as it is nearer than both ends' 8th nearest neighbours.
+    """
+    found = search(rows, thumbnails, vectors, seed)
+    rows = found.rows
     if len(rows) < 2:
         return Candidates(rows[:0], rows[:0], *np.empty((2, 0), np.float32))
-    main = principal(vectors, rows, _DIMENSIONS, seed)
-    if len(rows) <= _FEW:
-        near = np.triu_indices(len(rows), 1)
-        alike = near
-    else:
-        near = nearest(main, _CROWD, least=0.0, seed=seed)
-        alike = nearest(look, _LOOKALIKES, least=_LOOK, seed=seed)
-    keys = np.unique(np.concatenate([a * len(rows) + b for a, b in (near, alike)]))
+    keys = np.unique(np.concatenate([a * len(rows) + b for a, b in (found.near, found.alike)]))
     a, b = keys // len(rows), keys % len(rows)
     nearness = _nearness(vectors, rows[a], rows[b], _usual_cosine(vectors, rows, seed))
     rank, level = _ranks(a, b, nearness, len(rows))
     out = np.asarray(nearness - (level[a] + level[b]) / 2, np.float32)
-    compared = np.isin(keys, alike[0] * len(rows) + alike[1]) | (rank < _NEIGHBOURS)
-    return Candidates(rows[a], rows[b], nearness, out).at(compared)
+    alike = np.isin(keys, found.alike[0] * len(rows) + found.alike[1])
+    return Candidates(rows[a], rows[b], nearness, out).at(alike | (rank < _NEIGHBOURS))
 
 
-def _looks(rows: Indices, thumbnails: NDArray[np.uint8]) -> tuple[Array, NDArray[np.bool_]]:
-    """The turnless descriptor of each row, and whether there is anything to be seen."""
-    look, shown = np.empty((len(rows), LENGTH), np.float32), np.empty(len(rows), bool)
-    for start in range(0, len(rows), 1024):
-        part = slice(start, start + 1024)
-        light = grey(thumbnails[rows[part]])
-        look[part], shown[part] = turnless(light), light.std(axis=(1, 2)) >= _FLAT
-    return look, shown
-
-
-def _nearness(vectors: NDArray[np.floating], a: Indices, b: Indices, usual: float) -> Array:
+def _nearness(vectors: Rows, a: Indices, b: Indices, usual: float) -> Array:
     cosine = np.empty(len(a), np.float32)
     for start in range(0, len(a), 512):
         part = slice(start, start + 512)
-        cosine[part] = (_unit(vectors[a[part]]) * _unit(vectors[b[part]])).sum(axis=1)
+        cosine[part] = (_unit(taken(vectors, a[part])) * _unit(taken(vectors, b[part]))).sum(axis=1)
     return (cosine - np.float32(usual)) / np.float32(1 - usual)
 
 
-def _usual_cosine(vectors: NDArray[np.floating], rows: Indices, seed: int) -> float:
+def _usual_cosine(vectors: Rows, rows: Indices, seed: int) -> float:
     """The mean cosine of two pictures' vectors, from at most 1,024 of them."""
     some = np.random.default_rng(seed).permutation(len(rows))[:1024]
-    sample = _unit(vectors[rows[some]])
+    sample = _unit(taken(vectors, rows[some]))
     count = len(sample)
     between = (float((sample.sum(axis=0) ** 2).sum()) - count) / (count * (count - 1))
     return min((count * between + 50 * _USUAL_COSINE) / (count + 50), 0.6)
@@ -108,7 +92,7 @@ def _ranks(a: Indices, b: Indices, nearness: Array, count: int) -> tuple[Indices
     first = np.searchsorted(ends[order], np.arange(count + 1))
     ranks = np.empty(len(ends), np.intp)
     ranks[order] = np.arange(len(ends)) - first[ends[order]]
-    crowded = np.flatnonzero(np.diff(first) >= _CROWD)
+    crowded = np.flatnonzero(np.diff(first) >= CROWD)
     level = np.full(count, _LEAST_LEVEL, np.float32)
-    level[crowded] = np.maximum(values[order[first[crowded] + _CROWD - 1]], _LEAST_LEVEL)
+    level[crowded] = np.maximum(values[order[first[crowded] + CROWD - 1]], _LEAST_LEVEL)
     return np.minimum(*np.split(ranks, 2)), level

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.data.copies.near import find_near_copies
+from tellapart.data.copies.rows import Rows, taken
+from tellapart.data.copies.search import Search, search_rows
 
 __all__ = ["Copies", "connected", "find_copies"]
 
@@ -45,19 +47,24 @@ class Copies:
 def find_copies(
     sha256: Sequence[str],
     facts: NDArray[np.void],
-    vectors: NDArray[np.floating],
+    vectors: Rows,
     *,
     workers: int = 2,
     seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
+    search: Search = search_rows,
 ) -> Copies:
     """The copies among N pictures.
 
     `sha256` are the hashes of the files' bytes ("" is equal to nothing), `facts` (N,) records of
     `FACT` (`data/picture_facts.py`), of which width, height and thumbnail are used, and `vectors`
-    float (N, D) the network's last ones, of any length but zero. Pictures without contrast are exact
-    copies or none. `workers` threads compare; the answer does not depend on their number. `progress`
-    is called with `copies`, the number of pairs compared and of all.
+    float (N, D) the network's last ones, of any length but zero. Either may be a mapped file, and the
+    vectors anything that gives rows by slices; they are read by blocks of rows. Pictures without
+    contrast are exact copies or none. `workers` threads compare; the answer does not depend on their
+    number. `progress` is called with `copies`, the number of pairs compared and of all.
+
+    `search` proposes which pictures are compared as near copies: by default in this process, with a
+    `Shards` by way of indexes on disk. Exact copies are found without it.
 
     >>> from tellapart.data.picture_facts import FACT
     >>> rng = np.random.default_rng(0)
@@ -72,10 +79,10 @@ def find_copies(
     report = progress or (lambda stage, done, total: None)
     exact = _equal([value if value else row for row, value in enumerate(sha256)])
     first = np.setdiff1d(np.arange(len(facts)), exact[0])
-    pixels = _equal([_pixel_key(facts[row], vectors[row]) for row in first])
+    pixels = _equal(_pixel_keys(first, facts, vectors))
     pixels = first[pixels[0]], first[pixels[1]]
     rows = np.setdiff1d(first, pixels[0])
-    near = find_near_copies(rows, facts, vectors, workers, seed, report)
+    near = find_near_copies(rows, facts, vectors, workers, seed, report, search)
     copy = np.concatenate([exact[0], pixels[0], near.copy])
     original = np.concatenate([exact[1], pixels[1], near.original])
     words = ["exact"] * len(exact[0]) + ["pixels"] * len(pixels[0])
@@ -109,6 +116,15 @@ def _equal(keys: Sequence[object]) -> tuple[Indices, Indices]:
     pairs = [(row, first.setdefault(key, row)) for row, key in enumerate(keys)]
     later = np.array([pair for pair in pairs if pair[0] != pair[1]], np.intp).reshape(-1, 2)
     return later[:, 0], later[:, 1]
+
+
+def _pixel_keys(rows: Indices, facts: NDArray[np.void], vectors: Rows) -> list[bytes]:
+    keys = []
+    for start in range(0, len(rows), 1024):
+        part = rows[start : start + 1024]
+        for row, vector in zip(part, taken(vectors, part), strict=True):
+            keys.append(_pixel_key(facts[row], vector))
+    return keys
 
 
 def _pixel_key(fact: np.void, vector: NDArray[np.floating]) -> bytes:

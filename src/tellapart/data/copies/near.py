@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from tellapart.data.copies.agreement import Agreement, align_roughly, measure
 from tellapart.data.copies.candidates import Candidates, find_candidates
 from tellapart.data.copies.kinds import is_tilted, name_kinds
+from tellapart.data.copies.rows import Rows
+from tellapart.data.copies.search import Search
 from tellapart.data.copies.windows import Match, match_windows
 from tellapart.data.ordered_map import ordered_map
 
@@ -69,17 +71,18 @@ class NearCopies:
 def find_near_copies(
     rows: Indices,
     facts: NDArray[np.void],
-    vectors: NDArray[np.floating],
+    vectors: Rows,
     workers: int,
     seed: int,
     report: Callable[[str, int, int], None],
+    search: Search,
 ) -> NearCopies:
     """Near copies among some rows of N pictures."""
     from threadpoolctl import threadpool_limits  # a base install has none, and finds no copies
 
     thumbnails = facts["thumbnail"]
     sizes = np.stack([facts["width"], facts["height"]], axis=1).astype(np.int64)
-    pairs = find_candidates(rows, thumbnails, vectors, seed)
+    pairs = find_candidates(rows, thumbnails, vectors, seed, search)
     half, parts = len(pairs) // 2, []
 
     def compare(part: slice) -> NearCopies | None:

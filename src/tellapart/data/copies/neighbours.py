@@ -5,12 +5,15 @@ Zisserman, "Video Google", 2003), and each is compared with those of the few cel
 it. All work is in matrix products.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EXACT", "nearest", "principal"]
+from tellapart.data.copies.rows import Rows, taken
+
+__all__ = ["EXACT", "Directions", "main_directions", "nearest", "principal"]
 
 Array = NDArray[np.float32]
 
@@ -21,31 +24,45 @@ _BLOCK = 1 << 23  # numbers in one block of similarities: 32 MiB
 _RUN = 32  # columns of which only the largest is looked at first
 
 
-def principal(
-    vectors: NDArray[np.floating], rows: NDArray[np.intp], dimensions: int, seed: int
-) -> Array:
-    """Some rows of (N, D) centred, turned into their main directions, and of unit length: (rows, dimensions).
+@dataclass(frozen=True)
+class Directions:
+    """The mean of rows, (D,), and their main directions, (D, dimensions), float32."""
 
-    The directions come from at most 8,192 rows (randomised range finder: Halko, Martinsson and Tropp,
-    2011).
+    mean: Array
+    basis: Array
+
+    def of(self, values: NDArray[np.floating]) -> Array:
+        """Rows (n, D) centred, turned into these directions, and of unit length: (n, dimensions)."""
+        kept = (np.asarray(values, np.float32) - self.mean) @ self.basis
+        return kept / np.maximum(np.linalg.norm(kept, axis=1, keepdims=True), 1e-12)
+
+
+def main_directions(
+    vectors: Rows, rows: NDArray[np.intp], dimensions: int, seed: int
+) -> Directions:
+    """The main directions of some rows of (N, D), from at most 8,192 of them.
+
+    By a randomised range finder (Halko, Martinsson and Tropp, 2011).
     """
     rng = np.random.default_rng(seed)
-    count = len(rows)
-    some = np.sort(rng.permutation(count)[:8192])
-    sample = np.asarray(vectors[rows[some]], np.float32)
+    some = np.sort(rng.permutation(len(rows))[:8192])
+    sample = np.asarray(taken(vectors, rows[some]), np.float32)
     mean = sample.mean(0)
     sample = sample - mean
     width = min(dimensions, vectors.shape[1])
     basis = rng.standard_normal((vectors.shape[1], width)).astype(np.float32)
     for _ in range(3):
         basis = np.linalg.qr(sample.T @ (sample @ basis))[0]
-    found = np.empty((count, width), np.float32)
-    for start in range(0, count, 8192):
-        part = np.asarray(vectors[rows[start : start + 8192]], np.float32) - mean
-        kept = part @ basis
-        found[start : start + 8192] = kept / np.maximum(
-            np.linalg.norm(kept, axis=1, keepdims=True), 1e-12
-        )
+    return Directions(mean, basis)
+
+
+def principal(vectors: Rows, rows: NDArray[np.intp], dimensions: int, seed: int) -> Array:
+    """Some rows of (N, D) in their main directions, of unit length: (rows, dimensions)."""
+    directions = main_directions(vectors, rows, dimensions, seed)
+    found = np.empty((len(rows), directions.basis.shape[1]), np.float32)
+    for start in range(0, len(rows), 8192):
+        part = rows[start : start + 8192]
+        found[start : start + 8192] = directions.of(taken(vectors, part))
     return found
 
 
