@@ -149,8 +149,11 @@ class MissingExtra(TellapartError, ImportError):
             else None
         )
 
+    def __reduce__(self) -> tuple[type["MissingExtra"], tuple[str, str]]:
+        return type(self), (self.what, self.extra)
+
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(
             f"{what} needs the extra '{extra}'. Install it with: pip install \"tellapart[{extra}]\""
         )
-        self.extra = extra
+        self.what, self.extra = what, extra

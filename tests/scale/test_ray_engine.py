@@ -30,6 +30,7 @@ def test_embedding_survives_a_worker_and_a_node(in_cluster, pictures, tmp_path):
     assert told["unfinished"] == []
     assert told["fresh shards"] in (1, 2)
     assert told["one more"] == [702, True]
+    assert told["changed"] == [True, False]
     exact, indexed, indexes = told["copies"]
     assert indexes == 7
     assert len(exact) >= 20  # 19 mirrored ones, for one picture is broken, and one exact

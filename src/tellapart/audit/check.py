@@ -72,7 +72,7 @@ def check(
     clock = Clock()
     looking = open_engine(engine, address=address, workers=workers, store=store)
     opened = open_subject(
-        data, run=run, options=options, workers=workers if engine == "local" else None,
+        data, run=run, options=options, workers=None if engine == "ray" else workers,
         engine=looking, progress=progress, stage=clock.stage,
     )  # fmt: skip
     subject, notes = opened.subject, list(opened.notes)

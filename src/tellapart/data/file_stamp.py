@@ -1,4 +1,4 @@
-"""By what a file shows that it has changed, without being read: size and time, or what its server says."""
+"""By what a file shows that it has changed, without being read: size and times, or what its server says."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,4 +39,5 @@ def _stamp(file: str) -> str:
         told = Path(file).stat()
     except (OSError, ValueError, ImageError):
         return ""
-    return f"{told.st_size} {told.st_mtime_ns}"
+    # The last tells a file that another has taken the place of, with its own time kept.
+    return f"{told.st_size} {told.st_mtime_ns} {told.st_ctime_ns}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tellapart.data.atomic_file import write_atomically
-from tellapart.data.places import is_url, joined
+from tellapart.data.places import is_url, joined, shown
 from tellapart.data.remote import read_url, write_url
 from tellapart.errors import DatasetError, ImageError
 
@@ -41,22 +41,24 @@ class StoredFolder:
                 write_atomically(Path(self.place) / name, content)
         except (OSError, ImageError) as error:
             raise DatasetError(
-                f"{self.place}/{name} cannot be written: {_reason(error)}. Make room, or choose another "
-                "place."
+                f"{shown(self.place)}/{name} cannot be written: {_reason(error)}. Make room, or choose "
+                "another place."
             ) from None
 
     def read(self, name: str) -> bytes | None:
-        """The bytes of a file, or None where there is none. Raises DatasetError where it cannot be read."""
+        """The bytes of a file; None where there is none or an empty one. Raises DatasetError."""
         try:
             if is_url(self.place):
                 return read_url(joined(self.place, name), most=_MOST_BYTES)
-            return (Path(self.place) / name).read_bytes()
+            return (Path(self.place) / name).read_bytes() or None
         except FileNotFoundError:
             return None
         except (OSError, ImageError) as error:
-            if isinstance(error, ImageError) and error.reason == "missing":
+            if isinstance(error, ImageError) and error.reason in ("missing", "empty"):
                 return None
-            raise DatasetError(f"{self.place}/{name} cannot be read: {_reason(error)}.") from None
+            raise DatasetError(
+                f"{shown(self.place)}/{name} cannot be read: {_reason(error)}."
+            ) from None
 
 
 def _reason(error: OSError | ImageError) -> str:

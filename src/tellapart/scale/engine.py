@@ -16,7 +16,7 @@ from tellapart.data.copies.search import Search, search_rows
 from tellapart.data.copies.sharded_search import Shards
 from tellapart.data.failure import Failure
 from tellapart.data.picture_facts import FACT
-from tellapart.data.places import is_url
+from tellapart.data.places import is_url, refuse_secret
 from tellapart.data.retrying import count_retries
 from tellapart.data.scratch_array import scratch_array
 from tellapart.errors import MissingExtra, UsageError
@@ -51,6 +51,8 @@ class RayEngine:
             raise MissingExtra("the engine ray", "ray")
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"workers is {self.workers}; expected 1 or more")
+        if self.store is not None:
+            refuse_secret(self.store)
 
     def embed(
         self,
@@ -69,6 +71,8 @@ class RayEngine:
         done = computed = 0
         with closing(self._run(embed_part, job, _parts(paths))) as receipts:
             for told in receipts:
+                if not done:  # a store that is not shared is to be known now, and not at the end
+                    read_stored(job.store, told["name"], told["count"])
                 done, computed = done + told["count"], computed + told["computed"]
                 count_retries(told["retries"])
                 report("embed", done, len(paths))
@@ -87,19 +91,19 @@ class RayEngine:
             np.asarray([0, *(part.stop for part in parts)], np.intp),
             np.setdiff1d(np.arange(len(paths)), list(features.failures)),
             embedder.backbone.dimensions["final"],
+            hashlib.sha256("\n".join([job.space, *features.sha256]).encode()).hexdigest(),
         )  # fmt: skip
-        told = hashlib.sha256("\n".join(pictures.names).encode()).hexdigest()
-        folder = Path(job.store) / "copies" / told[:40]
+        folder = Path(job.store) / "copies" / pictures.content[:40]
         size = min(_LARGEST_INDEX, max(EXACT, len(paths) // 8))
         return Shards(folder, size, EXACT, run=self._run, pictures=pictures)
 
     @property
     def _shares_a_folder(self) -> bool:
         """Indexes are mapped into memory, which what lies behind a URL cannot be."""
-        return self.store is None or not is_url(self.store)
+        return self.store is None or not is_url(self.store.removeprefix("file://"))
 
     def _job(self, root: Path, embedder: Embedder) -> EmbedJob:
-        store = self.store or os.fspath(cache_folder() / "shards")
+        store = (self.store or os.fspath(cache_folder() / "shards")).removeprefix("file://")
         if not is_url(store):
             store = os.fspath(Path(store).absolute())
         return EmbedJob.of(root, store, embedder)

@@ -15,6 +15,7 @@ import numpy as np
 from tellapart.data.failure import Failure
 from tellapart.data.file_stamp import file_stamps
 from tellapart.data.picture_facts import FACT
+from tellapart.data.places import is_url
 from tellapart.data.retrying import counting_retries
 from tellapart.errors import EngineError
 from tellapart.scale.ray_map import Part
@@ -38,7 +39,8 @@ class EmbedJob:
         return cls(os.fspath(root.absolute()), store, embedder.on_one_cpu(), embedder.space)
 
     def name(self, paths: list[str]) -> str:
-        return shard_name(self.space, self.root, paths)
+        """Of the shard of these pictures. URLs are the same wherever the command is given."""
+        return shard_name(self.space, "" if all(map(is_url, paths)) else self.root, paths)
 
 
 def embed_part(job: EmbedJob, part: Part) -> dict[str, Any]:
@@ -55,7 +57,8 @@ def embed_part(job: EmbedJob, part: Part) -> dict[str, Any]:
         )
     with counting_retries() as retries:
         computed = _make_shard(job, paths)
-    return {"count": len(paths), "computed": computed, "retries": dict(retries)}
+    told = {"name": job.name(paths), "count": len(paths), "computed": computed}
+    return {**told, "retries": dict(retries)}
 
 
 def _make_shard(job: EmbedJob, paths: list[str]) -> int:

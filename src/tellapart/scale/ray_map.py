@@ -57,7 +57,7 @@ def connected(address: str | None = None) -> Iterator[int]:
     try:
         _knock(address)
         ray.init(address=_with_port(address), log_to_driver=False, logging_level="error")
-    except (ConnectionError, ValueError, OSError) as error:
+    except (ConnectionError, ValueError, OSError, RuntimeError) as error:  # other versions, too
         reason = f"{error}".partition("\n")[0].rstrip(".")
         raise errors.EngineError(
             f"no Ray cluster answers at {address or 'auto'} ({reason}). Start one on this machine with: "
@@ -78,6 +78,8 @@ def _with_port(address: str | None) -> str:
 
 def _knock(address: str | None) -> None:
     """Raises OSError where nothing listens: Ray itself would ask for minutes."""
+    if address is not None and "://" in address:
+        raise ValueError("expected HOST or HOST:PORT; Ray's client, ray://, is not used")
     asked = _with_port(os.environ.get("RAY_ADDRESS") if address in (None, "auto") else address)
     host, _, port = asked.rpartition(":")
     if host and port.isdecimal():

@@ -18,7 +18,8 @@ class StoredPictures:
     """N pictures of the shards `names` in `store`, which begin at the rows `starts` (one more than names).
 
     `rows` (N,) are their numbers there, ascending: broken pictures lie there too. `length` is how many
-    columns of the vectors count. Called in any process, it gives thumbnails and vectors.
+    columns of the vectors count. `content` tells these pictures from others that lay in shards of these
+    names before. Called in any process, it gives thumbnails and vectors.
     """
 
     store: str
@@ -26,6 +27,7 @@ class StoredPictures:
     starts: NDArray[np.intp]
     rows: NDArray[np.intp]
     length: int
+    content: str
 
     def __call__(self) -> tuple[Any, "StoredRows"]:
         return StoredRows(self, "thumbnail"), StoredRows(self, "vector")
@@ -49,13 +51,13 @@ class StoredRows:
         found: NDArray[Any] | None = None
         for shard in np.unique(shards):
             here = shards == shard
-            rows = read_stored(p.store, p.names[shard], int(np.diff(p.starts)[shard]))
-            values = self._column(rows)
+            count = int(p.starts[shard + 1] - p.starts[shard])
+            values = self._column(_kept(p.content, p.store, p.names[shard], count))
             if found is None:
                 found = np.empty((len(wanted), *values.shape[1:]), values.dtype)
             found[here] = values[wanted[here] - p.starts[shard]]
         if found is None:
-            return self._column(read_stored(p.store, p.names[0], int(p.starts[1])))[:0]
+            return self._column(_kept(p.content, p.store, p.names[0], int(p.starts[1])))[:0]
         return found
 
     def _column(self, rows: ShardRows) -> NDArray[Any]:
@@ -65,8 +67,13 @@ class StoredRows:
 
 
 @lru_cache(maxsize=24)
+def _kept(content: str, store: str, name: str, count: int) -> ShardRows:
+    """The last few shards; rows are asked for in their order."""
+    return read_stored(store, name, count)
+
+
 def read_stored(store: str, name: str, count: int) -> ShardRows:
-    """The rows of a shard that a worker has written; the last few stay. Raises EngineError."""
+    """The rows of a shard that a worker has written. Raises EngineError."""
     shard = read_shard(store, name, count)
     if shard is None:
         raise EngineError(

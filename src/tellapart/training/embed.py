@@ -275,7 +275,7 @@ def embed_again(
     features = look(dataset.root, paths, looking, progress=progress)
     if features.failures:
         first = next(iter(features.failures.values()))
-        raise DatasetError(f"{dataset.root}: a picture changed while it was used: {first}")
+        raise DatasetError(f"{dataset.place}: a picture changed while it was used: {first}")
     return features
 
 

@@ -30,6 +30,7 @@ _FEW, _MANY = 128, 1024  # rows of a shard, on average, of some thousand picture
 _MANY_FROM: Final = 100_000
 
 Facts = NDArray[np.void]
+Array = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ def write_shard(store: str, name: str, rows: ShardRows) -> None:
             "failure": pa.array(lost, pa.string()),
         }
     )  # fmt: skip
+    told = _digest(vectors, rows.facts, rows.sha256, rows.stamps, lost)
+    table = table.replace_schema_metadata({"digest": told})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
@@ -132,26 +135,33 @@ def read_shard(store: str, name: str, count: int) -> ShardRows | None:
     try:
         table = pa.ipc.open_file(pa.py_buffer(raw)).read_all()
         columns = {column: table.column(column) for column in table.column_names}
-        if len(table) != count:
-            return None
-        return _rows(columns)
-    except (pa.ArrowInvalid, KeyError, ValueError):
+        return _rows(columns, table.schema.metadata) if len(table) == count else None
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
         return None
 
 
-def _rows(columns: dict[str, Any]) -> ShardRows:
+def _digest(vectors: Array, facts: Facts, *texts: Sequence[str | None]) -> str:
+    """Of all that a shard holds: Arrow itself does not notice a bit that has changed on the disk."""
+    told = hashlib.sha256(json.dumps([list(column) for column in texts]).encode())
+    told.update(vectors.tobytes())
+    told.update(facts.tobytes())
+    return told.hexdigest()
+
+
+def _rows(columns: dict[str, Any], metadata: dict[bytes, bytes]) -> ShardRows:
+    """Raises ValueError where they are not as they were written."""
     vectors = columns["vector"].combine_chunks()
-    values = vectors.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    values = vectors.flatten().to_numpy(zero_copy_only=False)
     facts = columns["facts"].combine_chunks()
     records = np.zeros(0, FACT)
     if not facts.null_count:
         records = np.frombuffer(b"".join(facts.to_pylist()), FACT)
+    texts = [columns[name].to_pylist() for name in ("sha256", "stamp", "failure")]
+    if metadata[b"digest"].decode() != _digest(values, records, *texts):
+        raise ValueError("damaged")
+    sha256, stamps, failures = texts
     lost = {
-        row: Failure(*json.loads(text))
-        for row, text in enumerate(columns["failure"].to_pylist())
-        if text is not None
+        row: Failure(*json.loads(text)) for row, text in enumerate(failures) if text is not None
     }
-    return ShardRows(
-        values.reshape(len(vectors), vectors.type.list_size), records,
-        tuple(columns["sha256"].to_pylist()), tuple(columns["stamp"].to_pylist()), lost,
-    )  # fmt: skip
+    values = values.astype(np.float32).reshape(len(vectors), vectors.type.list_size)
+    return ShardRows(values, records, tuple(sha256), tuple(stamps), lost)

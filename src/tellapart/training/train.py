@@ -123,7 +123,7 @@ def train(
     config = _config(data, options, recipe)
     folder = _default_folder(config) if out is None else Path(out)
     with clock.stage("open"):
-        embedder = open_embedder(options, workers if engine == "local" else None)
+        embedder = open_embedder(options, None if engine == "ray" else workers)
     claim_folder(folder, config, overwrite=overwrite)
     with clock.stage("embed"), counting_retries() as retries:
         features = looking.embed(dataset.root, dataset.paths, embedder, progress=progress)
@@ -131,7 +131,7 @@ def train(
         search = looking.copy_search(dataset.root, dataset.paths, embedder, features)
         usable = usable_pictures(dataset, features, embedder, search=search, progress=progress)
     dataset, values = _divided(usable.dataset, options), usable.values
-    with clock.stage("views"):
+    with clock.stage("views"), counting_retries() as later:
         seen = _seen_otherwise(dataset, embedder, recipe, looking, progress)
     with clock.stage("probe"):
         task = new_task(
@@ -146,7 +146,7 @@ def train(
     with clock.stage("evaluate"):
         probabilities = _probabilities(dataset, values, fit)
         metrics, effect = _metrics(dataset, probabilities), _leaks(dataset, probabilities)
-    again = filter(None, [retries_sentence(listing + retries)])
+    again = filter(None, [retries_sentence(listing + retries + later)])
     computed = sum(part.computed for part in (features, *seen))
     info = _info(dataset, embedder, fit, metrics, options, task.balanced, computed, clock)
     info |= {

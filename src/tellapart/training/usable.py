@@ -47,7 +47,7 @@ def usable_pictures(
     rest = dataset.with_hashes(features.sha256).without(features.failures).without_lost_classes()
     if not len(rest):
         first = rest.failures[0]
-        raise DatasetError(f"{rest.root}: none of the pictures can be used. The first: {first}")
+        raise DatasetError(f"{rest.place}: none of the pictures can be used. The first: {first}")
     values, facts = features.values, features.facts
     if features.failures:
         keep = np.setdiff1d(np.arange(len(values)), list(features.failures))

@@ -46,6 +46,10 @@ def job(nodes, folder):
     more = sorted([*paths, "0000-new.png"])
     longer = engine.embed(root, more, embedder)
     told["fresh shards"] = len({path.name for path in store.rglob("*.arrow")} - names)
+    (root / paths[3]).write_bytes((root / paths[5]).read_bytes())
+    changed = engine.embed(root, more, embedder)
+    row = more.index(paths[3])
+    told["changed"] = [changed.sha256[row] == seen.sha256[5], changed.sha256[row] == seen.sha256[3]]
     told["copies"] = copies(engine, root, more, embedder, longer)
     told["one more"] = [len(longer.sha256), bool(np.array_equal(longer.values[1:], local.values))]
     return told
