@@ -84,7 +84,8 @@ def test_parquet_holds_the_same(model, names):
             assert row[f"p_{name}"] == probability
         assert (row["p_red"] is None) == (answer["error"] is not None)
     again = tellapart.predict_to(model, hostile, "out", rows=9, format="parquet")
-    assert (again.kept, again.failed, sum(again.labels.values())) == (24, 3, 21)
+    # Those of two files that are not there are looked at again.
+    assert (again.kept, again.failed, sum(again.labels.values())) == (9, 3, 21)
 
 
 def times(folder):
@@ -110,8 +111,9 @@ def test_what_is_there_is_kept_and_what_is_not_is_done(model, names):
     assert not [name for name in os.listdir("out") if name.startswith(".")]
 
 
-def test_other_inputs_do_their_parts_again_and_no_row_of_the_old_stays(model, names):
+def test_inputs_that_change_before_the_end_do_their_parts_again(model, names):
     tellapart.predict_to(model, names, "out", rows=5)
+    Path("out", "done.json").unlink()  # as if it had been killed at its end
     changed = [*names[:7], "pictures/0.png", *names[8:14]]  # one other, and a shorter list
     finished = []
     done = tellapart.predict_to(
@@ -121,19 +123,69 @@ def test_other_inputs_do_their_parts_again_and_no_row_of_the_old_stays(model, na
     assert not any(finished)
     assert (done.rows, done.kept) == (14, 5)
     assert rows("out") == wanted(model, changed)
-    longer = [*changed, "pictures/1.png", "pictures/2.png"]
-    assert tellapart.predict_to(model, longer, "out", rows=5).kept == 10
-    assert rows("out") == wanted(model, longer)
 
 
-def test_the_same_names_in_another_folder_are_other_pictures(
+def test_finished_answers_are_not_replaced_by_those_of_other_inputs(
     model, names, tmp_path, monkeypatch, write_picture
 ):
     tellapart.predict_to(model, names, "out", rows=5)
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     write_picture(tmp_path / "other" / "pictures" / "0.png", seed=9)
-    monkeypatch.chdir(tmp_path / "other")
-    done = tellapart.predict_to(model, names, tmp_path / "out", rows=5)
-    assert (done.kept, done.failed) == (0, 17)
+    place = tmp_path / "out"
+    longer = [*names, "pictures/1.png"]
+    for others in (names[:-1], names[:10], [], longer, ["pictures/2.png", *names[1:]]):
+        with pytest.raises(UsageError, match=r"finished answers for other inputs.*--overwrite"):
+            tellapart.predict_to(model, others, place, rows=5)
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path / "other")  # the same names, and other pictures
+        with pytest.raises(UsageError, match="other inputs"):
+            tellapart.predict_to(model, names, place, rows=5)
+    assert {path: path.read_bytes() for path in place.iterdir()} == before
+    assert tellapart.predict_to(model, longer, place, rows=5, overwrite=True).kept == 0
+    assert rows("out") == wanted(model, longer)
+
+
+def test_files_of_others_are_never_touched(model, names, tmp_path, write_picture):
+    for number in range(3):
+        write_picture(tmp_path / "scans" / f"part-{number:07}.png")
+    (tmp_path / "spark").mkdir()
+    (tmp_path / "spark" / "part-00000-0123456789abcdef.jsonl").write_text("mine")
+    (tmp_path / "spark" / "done.json").write_text("{}")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "job.json").write_text('{"name": "mine"}')
+    (tmp_path / "foreign" / "part-1.mp4").write_text("mine")
+    for folder in ("scans", "spark", "foreign"):
+        before = {path: path.read_bytes() for path in (tmp_path / folder).iterdir()}
+        for overwrite in (False, True):
+            with pytest.raises(UsageError, match="holds other files"):
+                tellapart.predict_to(model, names, folder, overwrite=overwrite)
+        assert {path: path.read_bytes() for path in (tmp_path / folder).iterdir()} == before
+    tellapart.predict_to(model, names, "out", rows=5)
+    (tmp_path / "out" / "part-notes.txt").write_text("mine")
+    tellapart.predict_to(model, names, "out", rows=5, overwrite=True)
+    assert (tmp_path / "out" / "part-notes.txt").read_text() == "mine"
+
+
+def test_what_could_not_be_reached_is_asked_for_again_once_all_is_done(model, names, write_picture):
+    tellapart.predict_to(model, names, "out", rows=5)
+    write_picture(Path("gone.png"), seed=3)
+    again = tellapart.predict_to(model, names, "out", rows=5)
+    assert (again.failed, again.kept) == (1, 18)
+    assert rows("out") == wanted(model, names)
+    assert tellapart.predict_to(model, names, "out", rows=5).kept == 23
+
+
+def test_an_interrupted_beginning_anew_goes_on(model, names):
+    tellapart.predict_to(model, names, "out", rows=5)
+    anew = {"rows": 5, "overwrite": True, "workers": 1}
+
+    def stop(stage, done, total):
+        if done > 11:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tellapart.predict_to(model, names, "out", progress=stop, **anew)
+    assert 0 < tellapart.predict_to(model, names, "out", **anew).kept < 23
 
 
 def test_a_folder_of_another_job_is_refused(model, names, tmp_path):
@@ -234,13 +286,24 @@ def test_tables_that_cannot_be_read(names, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     arrow = pytest.importorskip("pyarrow")
     Path("no.csv").write_text("a,b\n1,2\n")
+    lines = ["path", *(f"{number}.png" for number in range(100)), ""]
+    for name, ends in (("open.csv", (10,)), ("closed.csv", (10, 60))):
+        spoilt = ['"' + line if number in ends else line for number, line in enumerate(lines)]
+        Path(name).write_text("\n".join(spoilt).replace('\n"59.png', '\n59.png"'))
+    images = arrow.array([{"path": "a.png", "bytes": b""}])
+    parquet.write_table(arrow.table({"image": images, "label": ["a"]}), "structs.parquet")
     Path("no.parquet").write_bytes(b"PAR1 but no table")
     parquet.write_table(arrow.table({"path": [1, 2]}), "numbers.parquet")
     for file, why in (
         ("no.csv", "its columns are a, b"),
         ("no.parquet", "no Parquet table"),
-        ("numbers.parquet", "holds int64"),
+        ("numbers.parquet", "columns of text are missing"),
         ("gone.parquet", "No such file"),
+        ("open.csv", "lines 11 to 101: .*a quote is open"),
+        ("closed.csv", "lines 11 to 61: a path of several lines"),
+        ("structs.parquet", "columns of text are label; expected one of path"),
+        ("odd://bucket/t.csv", "cannot be opened"),
+        ("https://a.org/t.csv?sig=5ec7e7", "carries a password"),
     ):
         with pytest.raises(DatasetError, match=why):
             list(inputs_of_table(file))
@@ -255,7 +318,7 @@ def test_a_url_of_fsspec_takes_the_answers(model, names):
     (first, *_) = sorted(system.glob("/bucket/answers/part-*"))
     system.rm(first)
     again = tellapart.predict_to(model, names, place, rows=5)
-    assert (again.rows, again.kept) == (23, 18)
+    assert (again.rows, again.kept) == (23, 13)  # one was gone, one has a missing picture
     content = b"".join(
         system.cat_file(name) for name in sorted(system.glob("/bucket/answers/part-*"))
     )
@@ -272,7 +335,7 @@ def test_the_command_writes_files_and_says_what_they_hold(model, names):
     assert "23 answers in 5 files" in done.stdout
     assert "2 of 23 pictures could not be used" in done.stderr
     assert rows("out") == wanted(model, names)
-    assert "23 of them kept" in run(app, asked).stdout
+    assert "18 of them kept" in run(app, asked).stdout
     for wrong in (["--json"], ["--table", "t.csv"]):
         assert isinstance(run(app, [*asked, *wrong]).exception, UsageError)
     assert isinstance(run(app, ["predict", str(model)]).exception, UsageError)

@@ -1,10 +1,14 @@
 """What was lost, and why: a value that is counted and shown, where an exception would stop the rest."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from tellapart.errors import ImageError
 
-__all__ = ["Failure"]
+__all__ = ["PASSING", "Failure"]
+
+PASSING: Final = ("cannot be read", "missing", "not reachable", "not allowed", "changed")
+"""Reasons that may be gone another time: such a picture is looked at again."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final
 
 from tellapart import errors
@@ -80,10 +81,21 @@ def _knock(address: str | None) -> None:
     """Raises OSError where nothing listens: Ray itself would ask for minutes."""
     if address is not None and "://" in address:
         raise ValueError("expected HOST or HOST:PORT; Ray's client, ray://, is not used")
-    asked = _with_port(os.environ.get("RAY_ADDRESS") if address in (None, "auto") else address)
+    asked = _with_port(_usual_address() if address in (None, "auto") else address)
     host, _, port = asked.rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+
+
+def _usual_address() -> str | None:
+    """The one that Ray takes by itself: of the environment, or of the last cluster begun here."""
+    if asked := os.environ.get("RAY_ADDRESS"):
+        return asked
+    last = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"  # noqa: S108
+    try:
+        return last.read_text("utf-8").strip()
+    except OSError:
+        return None
 
 
 def _hush(ray: Any) -> None:

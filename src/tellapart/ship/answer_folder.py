@@ -24,8 +24,10 @@ def names_in(place: str) -> list[str]:
         return sorted(str(path).rstrip("/").rpartition("/")[2] for path in found)
     except FileNotFoundError:
         return []
-    except OSError as error:
-        raise DatasetError(f"{place} cannot be listed: {error.strerror or error}.") from None
+    except (DatasetError, MissingExtra):
+        raise
+    except Exception as error:  # of a file system, which raises its own
+        raise DatasetError(f"{place} cannot be listed: {_reason(error)}.") from None
 
 
 def remove(place: str, name: str) -> None:
@@ -38,9 +40,17 @@ def remove(place: str, name: str) -> None:
         files.rm_file(f"{folder}/{name}")
     except FileNotFoundError:
         return
-    except OSError as error:
-        reason = error.strerror or f"{error}"
-        raise DatasetError(f"{place}/{name} cannot be removed: {reason}.") from None
+    except (DatasetError, MissingExtra):
+        raise
+    except Exception as error:
+        raise DatasetError(f"{place}/{name} cannot be removed: {_reason(error)}.") from None
+
+
+def _reason(error: Exception) -> str:
+    """Of a library of its own only the kind: a key may stand in its text."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}; look whether the credentials in the environment are right"
 
 
 def _system(place: str) -> tuple[Any, str]:

@@ -13,29 +13,33 @@ there is still what is asked for; that a picture behind the same name has change
 import hashlib
 import io
 import json
+import re
 from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any, Final, Self
 from zlib import compress, decompress
 
 import numpy as np
 
+from tellapart.data.failure import PASSING
 from tellapart.data.stored_file import StoredFolder
 from tellapart.errors import EngineError, MissingExtra, UsageError
 from tellapart.ship.answer_folder import names_in, remove
 from tellapart.ship.input_table import Input
 from tellapart.ship.prediction import Prediction
 
-__all__ = ["DONE", "FORMATS", "JOB", "Part", "Receipt", "Shards", "cut"]
+__all__ = ["DONE", "JOB", "Part", "Receipt", "Shards", "check_format", "cut"]
 
 JOB: Final = "job.json"
 DONE: Final = "done.json"
 FORMATS: Final = ("jsonl", "parquet")
-_MINE: Final = (JOB, DONE, "part-")
 _DIGITS: Final = 16  # of the digest: 64 bits, against accidents
+_PART: Final = re.compile(r"part-(\d{7,})-[0-9a-f]{16}\.(?:jsonl|parquet)")
+_ASIDE: Final = re.compile(rf"\.(?:{_PART.pattern}|job\.json|done\.json)\.[0-9a-f]{{16}}")
+"""What a killed job leaves: a file that was being written (data/atomic_file.py)."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +89,14 @@ class Receipt:
 
 @dataclass(frozen=True)
 class Shards:
-    """The folder of a job. `key` is the digest of what was asked, `classes` are the model's."""
+    """The folder of a job. `key` is the digest of what was asked, `classes` are the model's. `finished` are
+    the parts of a job that was finished before: then those with failures that may pass are done again."""
 
     folder: StoredFolder
     form: str
     classes: tuple[str, ...]
     key: str
+    finished: frozenset[str] = frozenset()
 
     def file_of(self, part: Part) -> str:
         text = f"{self.key}\n{json.dumps(part.inputs)}"
@@ -98,15 +104,18 @@ class Shards:
         return f"part-{part.number:07d}-{digest}.{self.form}"
 
     def kept(self, part: Part) -> Receipt | None:
-        """What is there of the part from before; None where it is absent, or no part of that many rows.
-        Raises DatasetError where it cannot be read."""
+        """What is there of the part from before; None where it is absent, no part of that many rows, or to
+        be mended. Raises DatasetError where it cannot be read."""
         file = self.file_of(part)
         content = self.folder.read(file)
         if content is None:
             return None
-        labels = _labels(content, self.form)
-        if labels is None or labels.total() != len(part.inputs):
+        rows = _rows(content, self.form)
+        if rows is None or len(rows) != len(part.inputs):
             return None
+        if self.finished and any(error and error.startswith(PASSING) for _, error in rows):
+            return None
+        labels = Counter(label for label, _ in rows)
         failed = labels.pop(None, 0)
         counts = {f"{label}": n for label, n in labels.items()}
         return Receipt(file, len(part.inputs), failed, counts, kept=True)
@@ -131,41 +140,70 @@ class Shards:
                 "see: a shared folder, or a URL such as s3://bucket/answers."
             )
 
-    def claim(self, facts: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    def claim(self, facts: Mapping[str, Any], *, overwrite: bool = False) -> Self:
         """Make the folder this job's, or go on with it; `facts` are what was asked, for people.
 
-        Raises UsageError where it holds another job or other files, DatasetError where it cannot be
-        read or written.
+        Raises UsageError where it holds another job or other files, which are never touched, and
+        DatasetError where it cannot be read or written.
         """
-        names = names_in(self.folder.place)
-        strange = [name for name in names if not name.lstrip(".").startswith(_MINE)]
-        if strange and JOB not in names:
-            raise UsageError(f"{self.folder.place} holds other files; choose another --out")
-        before = _read_json(self.folder, JOB) if JOB in names else {"key": self.key}
-        if before.get("key") != self.key and not overwrite:
+        place = self.folder.place
+        names = names_in(place)
+        before = _read_json(self.folder, JOB) if JOB in names else {}
+        if "key" not in before and any(not _ASIDE.fullmatch(name) for name in names):
+            raise UsageError(f"{place} holds other files; choose another --out")
+        same = before.get("key", self.key) == self.key
+        if not same and not overwrite:
             other = [name for name in facts if before.get(name) != facts[name]]
             raise UsageError(
-                f"{self.folder.place} holds answers of another job ({', '.join(other) or JOB}); choose "
+                f"{place} holds answers of another job ({', '.join(other) or JOB}); choose "
                 "another --out, or begin anew with --overwrite"
             )
+        done = DONE in names
+        anew = overwrite and (done or not same)  # the same command goes on where it was interrupted
         for name in names:
-            aside = name.startswith(".") and name[1:].startswith(_MINE)  # of a job that was killed
-            if aside or name == DONE or (overwrite and name.startswith("part-")):
-                remove(self.folder.place, name)
+            if _ASIDE.fullmatch(name) or (anew and (name == DONE or _PART.fullmatch(name))):
+                remove(place, name)
         text = json.dumps({"key": self.key, **facts}, indent=1)
         self.folder.write(JOB, text.encode("ascii"))
+        parts = frozenset(filter(_PART.fullmatch, names)) if done and not anew else frozenset()
+        return replace(self, finished=parts)
+
+    def checked(self, parts: Iterable[Part]) -> Iterator[Part]:
+        """The parts; raises UsageError for one whose inputs are not those of the finished job."""
+        numbers = {int(name.split("-")[1]) for name in self.finished}
+        for part in parts:
+            if part.number in numbers and self.file_of(part) not in self.finished:
+                raise self._of_others()
+            yield part
+
+    def _of_others(self) -> UsageError:
+        return UsageError(
+            f"{self.folder.place} holds the finished answers for other inputs; choose another --out, or "
+            "begin anew with --overwrite"
+        )
 
     def finish(self, files: set[str], counts: Mapping[str, Any]) -> None:
-        """Say that all is there, once it is; parts of other inputs go. Raises EngineError where it is not."""
-        names = {name for name in names_in(self.folder.place) if name.startswith("part-")}
+        """Say that all is there, once it is; parts of other inputs go, if they were of no finished job.
+        Raises EngineError where something is missing, UsageError where there were other inputs."""
+        names = {name for name in names_in(self.folder.place) if _PART.fullmatch(name)}
         if missing := sorted(files - names):
             raise EngineError(
                 f"{self.folder.place}: {len(missing)} parts are gone, such as {missing[0]}. Choose an --out "
                 "that all nodes see; the same command again does the rest."
             )
+        if self.finished - files:
+            raise self._of_others()
         for name in names - files:
             remove(self.folder.place, name)
         self.folder.write(DONE, json.dumps(counts, indent=1).encode("ascii"))
+
+
+def check_format(form: str) -> None:
+    """Raises UsageError for an unknown one, MissingExtra where it cannot be written."""
+    if form not in FORMATS:
+        raise UsageError(f"format {form!r} is unknown; choose from {', '.join(FORMATS)}")
+    if form == "parquet":
+        _arrow()
 
 
 def _read_json(folder: StoredFolder, name: str) -> dict[str, Any]:
@@ -214,13 +252,15 @@ def _parquet(answers: Sequence[Prediction], classes: tuple[str, ...]) -> bytes:
     return file.getvalue()
 
 
-def _labels(content: bytes, form: str) -> Counter[str | None] | None:
-    """How many rows have each label, None those that failed; None where it is no part."""
+def _rows(content: bytes, form: str) -> list[tuple[str | None, str | None]] | None:
+    """Label and error of each row; None where it is no part."""
     try:
         if form == "parquet":
-            table = _arrow().parquet.read_table(io.BytesIO(content), columns=["label"])
-            return Counter(table.column("label").to_pylist())
-        return Counter(json.loads(line)["label"] for line in content.splitlines())
+            table = _arrow().parquet.read_table(io.BytesIO(content), columns=["label", "error"])
+            columns = (table.column(name).to_pylist() for name in ("label", "error"))
+            return list(zip(*columns, strict=True))
+        values = (json.loads(line) for line in content.splitlines())
+        return [(row["label"], row["error"]) for row in values]
     except (ValueError, KeyError, TypeError, OSError):  # what pyarrow raises are such
         return None
 

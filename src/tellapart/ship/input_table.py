@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from tellapart.data.places import as_url, folder_of_url, is_url, joined, refuse_secret
+from tellapart.data.places import as_url, folder_of_url, is_url, joined, refuse_secret, shown
 from tellapart.errors import DatasetError, MissingExtra
 
 __all__ = ["TABLES", "Input", "as_inputs", "inputs_of_table", "rows_of_table"]
@@ -38,12 +38,13 @@ def as_inputs(sources: Iterable[str | Path | Input]) -> Iterator[Input]:
     >>> [given.name for given in as_inputs(["a.jpg", "s3://bucket/b.jpg"])]
     ['a.jpg', 's3://bucket/b.jpg']
     """
-    here = str(Path.cwd())
     for source in sources:
         if isinstance(source, Input):
             yield source
         else:
-            yield Input(str(source), _placed(str(source), here))
+            name = as_url(source) or str(source)
+            alone = not name or is_url(name) or name.startswith("/")
+            yield Input(name, name if alone else str(Path(name).absolute()))
 
 
 def inputs_of_table(file: str | Path) -> Iterator[Input]:
@@ -64,8 +65,21 @@ def inputs_of_table(file: str | Path) -> Iterator[Input]:
     try:
         for name in names:
             yield Input(name, _placed(name, folder))
+    except (DatasetError, MissingExtra):
+        raise
     except OSError as error:
-        raise DatasetError(f"{text} cannot be read: {error.strerror or error}") from None
+        raise _unread(text, error) from None
+    except Exception as error:  # of a file system behind a URL, which raises its own
+        if not is_url(text):
+            raise
+        raise _unread(text, error) from None
+
+
+def _unread(file: str, error: Exception) -> DatasetError:
+    """Of a library only the kind of its error: a key may stand in its text."""
+    reason = getattr(error, "strerror", None) or type(error).__name__
+    hint = ". Look at the URL, and at the credentials in the environment" if is_url(file) else ""
+    return DatasetError(f"{shown(file)} cannot be read: {reason}{hint}")
 
 
 def rows_of_table(file: str | Path) -> int | None:
@@ -94,7 +108,11 @@ def _opened(file: str) -> Iterator[Any]:
         import fsspec
     except ModuleNotFoundError as error:
         raise MissingExtra.of(error) or error from None
-    with fsspec.open(file, "rb") as remote:
+    try:
+        opened = fsspec.open(file, "rb")
+    except (ImportError, ValueError) as error:  # a package that is missing, or no such thing
+        raise DatasetError(f"{shown(file)} cannot be opened: {error}") from None
+    with opened as remote:
         yield remote
 
 
@@ -109,20 +127,25 @@ def _parquet(file: str) -> Iterator[Any]:
         with _opened(file) as stream:
             yield arrow.parquet.ParquetFile(stream)
     except OSError as error:
-        raise DatasetError(f"{file} cannot be read: {error.strerror or error}") from None
+        raise _unread(file, error) from None
     except arrow.ArrowException as error:
         raise DatasetError(f"{file}: no Parquet table, or a cut one ({error})") from None
 
 
 def _parquet_names(file: str) -> Iterator[str]:
     with _parquet(file) as table:
-        names = {name.strip().lower(): name for name in reversed(table.schema_arrow.names)}
-        column = names[_column(list(names), file)]
-        kind = str(table.schema_arrow.field(column).type)
-        if "string" not in kind:
-            raise DatasetError(f"{file}: its column {column} holds {kind}; expected text")
+        texts = [field.name for field in table.schema_arrow if _is_text(field.type)]
+        names = {name.strip().lower(): name for name in reversed(texts)}
+        column = names[_column(list(names), file, "columns of text")]
         for batch in table.iter_batches(_BATCH, columns=[column]):
             yield from (name or "" for name in batch.column(0).to_pylist())
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return any(is_kind(kind) for is_kind in (types.is_string, types.is_large_string))
 
 
 def _csv_names(file: str) -> Iterator[str]:
@@ -135,20 +158,35 @@ def _csv_names(file: str) -> Iterator[str]:
         fields = [field.strip().lower() for field in next(reader, [])]
         at = fields.index(_column(fields, file))
         while True:
+            line = reader.line_num + 1
             try:
-                if row := next(reader):  # empty lines are no rows
-                    yield row[at].strip() if len(row) > at else ""
+                row = next(reader)
             except StopIteration:
                 return
-            except csv.Error:
+            except csv.Error as error:
+                _check_lines(file, line, reader.line_num, error)
                 yield ""
+                continue
+            name = row[at].strip() if len(row) > at else ""
+            if "\n" in name:
+                _check_lines(file, line, reader.line_num, "a path of several lines")
+            if row:  # empty lines are no rows
+                yield name
 
 
-def _column(fields: list[str], file: str) -> str:
+def _check_lines(file: str, first: int, last: int, what: object) -> None:
+    """Raises DatasetError where other rows are lost with one: each is to have its answer."""
+    if last > first:
+        raise DatasetError(
+            f"{file}, lines {first} to {last}: {what}; a quote is open there. Close it, or write it twice"
+        )
+
+
+def _column(fields: list[str], file: str, what: str = "columns") -> str:
     found = next((name for name in _PATH if name in fields), None)
     if found is None:
         raise DatasetError(
-            f"{file}: its columns are {', '.join(fields) or 'missing'}; expected one of "
+            f"{file}: its {what} are {', '.join(fields) or 'missing'}; expected one of "
             f"{', '.join(_PATH)}"
         )
     return found

@@ -16,7 +16,7 @@ from tellapart.data.places import as_url, is_url
 from tellapart.data.prompt_map import prompt_map
 from tellapart.data.stored_file import StoredFolder
 from tellapart.errors import UsageError
-from tellapart.ship.answer_shards import FORMATS, Part, Receipt, Shards, cut
+from tellapart.ship.answer_shards import Part, Receipt, Shards, check_format, cut
 from tellapart.ship.input_table import (
     TABLES,
     Input,
@@ -81,11 +81,10 @@ def predict_to(
     >>> tellapart.predict_to("model.onnx", "pictures.parquet", "answers").rows  # doctest: +SKIP
     1000000
     """
-    if format not in FORMATS:
-        raise UsageError(f"format {format!r} is unknown; choose from {', '.join(FORMATS)}")
     if rows < 1:
         raise UsageError(f"{rows} rows a file; expected 1 or more")
     work = _engine(engine, address)
+    check_format(format)
     predictor = model
     if not isinstance(predictor, Predictor):
         predictor = load(predictor, runtime=runtime, workers=workers, target_error=target_error)
@@ -96,10 +95,11 @@ def predict_to(
     }  # fmt: skip
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode("ascii")).hexdigest()
     shards = Shards(StoredFolder(_place(out)), format, predictor.classes, key)
-    shards.claim(facts, overwrite=overwrite)
+    shards = shards.claim(facts, overwrite=overwrite)
+    parts = shards.checked(cut(inputs, rows))
     tally = _Tally(progress or (lambda stage, done, total: None), total)
     if work is None:
-        _answer_here(predictor, shards, cut(inputs, rows), tally)
+        _answer_here(predictor, shards, parts, tally)
     else:
         where = {"address": address, "workers": workers}
         with closing(work.answer_parts(predictor, shards, cut(inputs, rows), **where)) as receipts:
@@ -201,18 +201,20 @@ def _inputs(
     if not isinstance(sources, str | Path):
         total = len(sources) if isinstance(sources, list | tuple) else 0
         return as_inputs(sources), total
-    if str(sources).lower().endswith(TABLES):
-        return inputs_of_table(sources), rows_of_table(sources) or 0
-    return as_inputs(find_pictures([str(sources)])), 0
+    text = as_url(sources) or str(sources)
+    if text.lower().endswith(TABLES):
+        return inputs_of_table(text), rows_of_table(text) or 0
+    return as_inputs(find_pictures([text])), 0
 
 
 def _engine(name: str, address: str | None) -> Any:
     """The module of a cluster's engine; None for this machine. Raises UsageError."""
-    if name not in ("local", "ray"):
-        raise UsageError(f"engine {name!r} is unknown; choose from local, ray")
-    if name == "local" and address is not None:
-        raise UsageError("an address is of the engine ray alone; add --engine ray")
-    return import_module(_RAY) if name == "ray" else None
+    if name == "local" and address is None:
+        return None  # a base install has no more
+    from tellapart.training.engine import open_engine
+
+    open_engine(name, address=address)
+    return import_module(_RAY)
 
 
 def _place(out: str | Path) -> str:

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.data.failure import Failure
+from tellapart.data.failure import PASSING, Failure
 from tellapart.data.picture_facts import FACT
 from tellapart.data.stored_file import StoredFolder
 
@@ -51,12 +51,9 @@ class ShardRows:
         A picture that could not be reached is looked at again.
         """
         same = np.asarray([a == b != "" for a, b in zip(self.stamps, stamps, strict=True)], bool)
-        lost = [row for row, failure in self.failures.items() if failure.reason in _PASSING]
+        lost = [row for row, failure in self.failures.items() if failure.reason in PASSING]
         same[lost] = False
         return same
-
-
-_PASSING: Final = ("cannot be read", "missing", "not reachable", "not allowed", "changed")
 
 
 def cut(paths: Sequence[str]) -> Iterator[slice]:

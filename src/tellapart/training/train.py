@@ -2,7 +2,6 @@
 
 import os
 import platform
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +13,7 @@ import numpy as np
 
 from tellapart.data.dataset import COLUMNS, Dataset
 from tellapart.data.open_data import open_data
-from tellapart.data.places import as_url
+from tellapart.data.places import as_url, place_name
 from tellapart.data.retrying import counting_retries, retries_sentence
 from tellapart.errors import UsageError
 from tellapart.evaluation.leaks import LeakEffect, leak_effect
@@ -28,6 +27,7 @@ from tellapart.training.embed import Embedder, Features, Progress, embed_again
 from tellapart.training.engine import Engine, open_engine
 from tellapart.training.logistic import Array
 from tellapart.training.recipe import ConvexProbe, HeadFit, Recipe, new_task
+from tellapart.training.row_blocks import memory_budget
 from tellapart.training.run import Run, Tables, claim_folder, read_config, write_run
 from tellapart.training.trust import TARGET_ERROR, Trust, fit_trust
 from tellapart.training.usable import usable_pictures
@@ -166,6 +166,7 @@ def _with_whole_path(options: TrainOptions) -> TrainOptions:
 
 
 def _check(options: TrainOptions) -> None:
+    memory_budget()  # what is wrong with it is said before the work
     if options.class_weight not in ("auto", "balanced", "none"):
         raise UsageError(f"class weight {options.class_weight!r}: use auto, balanced or none")
     if options.seed < 0:
@@ -189,9 +190,7 @@ def _config(data: Dataset | str | Path, options: TrainOptions, recipe: Recipe) -
 
 def _default_folder(config: dict[str, Any]) -> Path:
     """The first of runs/NAME, runs/NAME-2, … that is free or holds this very run."""
-    stem = Path(config["data"].rstrip("/*")).stem
-    name = re.sub(r"[^\w.-]+", "-", stem).strip("-.") if as_url(config["data"]) else stem
-    name = name or "run"
+    name = place_name(config["data"]) or "run"
     number = 1
     while True:
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
