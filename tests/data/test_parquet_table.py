@@ -1,11 +1,13 @@
 """Parquet tables of pictures: the same columns as CSV, and what is odd in a row."""
 
 import csv
+import os
 import re
 import sys
 
 import pytest
 
+from tellapart.data import table_rows
 from tellapart.data.dataset import Dataset
 from tellapart.data.open_data import open_data
 from tellapart.data.parquet_table import read_parquet_table
@@ -70,7 +72,7 @@ def test_types(tmp_path):
         good = ("odd row 2", {"path": "c.jpg", "label": "cat"})
         _, failures = read_rows("odd", list(columns), [*places, good], "better")
         assert re.search(text, failures[0].detail)
-        with pytest.raises(DatasetError, match="no usable row"):
+        with pytest.raises(DatasetError, match=f"no usable row.*{text.partition(' .*')[0]}"):
             read_parquet_table(write(tmp_path / "odd.parquet", **columns))
 
 
@@ -82,6 +84,51 @@ def test_files_that_are_no_tables(tmp_path):
         open_data(tmp_path / "bad.parquet")
     with pytest.raises(DatasetError, match="cannot be read"):
         open_data(tmp_path / "none.parquet")
+
+
+def test_values_that_cannot_be_read_are_odd_rows(tmp_path):
+    offsets = arrow.py_buffer(b"\0\0\0\0\x03\0\0\0\x08\0\0\0")
+    names = arrow.Array.from_buffers(
+        arrow.string(), 2, [None, offsets, arrow.py_buffer(b"a\xffbc.jpg")]
+    )
+    rows, failures = read_parquet_table(write(tmp_path / "t.parquet", path=names, label=["a", "b"]))
+    assert [row["path"] for row in rows] == ["c.jpg"]
+    assert "its path cannot be read: not UTF-8" in failures[0].detail
+    late = arrow.array([2**62, 0], arrow.timestamp("us"))
+    with pytest.raises(DatasetError, match=r"no usable row.*its label cannot be read"):
+        read_parquet_table(write(tmp_path / "t.parquet", path=["a", "b"], label=late))
+    odd = tmp_path / os.fsdecode(b"caf\xe9.parquet")
+    write(tmp_path / "t.parquet", path=["a", "b"], label=["a", "b"]).rename(odd)
+    assert len(open_data(odd)) == 2
+    twice = arrow.table([["a"], ["a"], ["b"]], names=["path", "label", "label"])
+    parquet.write_table(twice, tmp_path / "t.parquet")
+    with pytest.raises(DatasetError, match="more than one column is called label"):
+        read_parquet_table(tmp_path / "t.parquet")
+
+
+def test_a_small_file_does_not_fill_the_memory(tmp_path):
+    long = arrow.DictionaryArray.from_arrays(
+        arrow.array([0] * 3000, arrow.int32()), ["x" * (1 << 20)]
+    )
+    parquet.write_table(
+        arrow.table({"path": long, "label": ["a"] * 3000}),
+        tmp_path / "t.parquet",
+        compression="zstd",
+    )
+    assert (tmp_path / "t.parquet").stat().st_size < 100_000
+    before = arrow.total_allocated_bytes()
+    with pytest.raises(DatasetError, match="its path has 1,048,576 characters"):
+        read_parquet_table(tmp_path / "t.parquet")
+    assert arrow.default_memory_pool().max_memory() - before < 1 << 30  # and not 3 GiB
+
+
+def test_failures_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_rows, "_MOST_FAILURES", 10)
+    file = write(tmp_path / "t.parquet", path=[None] * 50 + ["a.jpg"], label=["cat"] * 51)
+    _, failures = read_parquet_table(file)
+    assert len(failures) == 11
+    assert failures[-1].detail == "40 more that cannot be used"
+    assert failures[-1].path == str(file)
 
 
 def test_behind_a_url(tmp_path):

@@ -1,9 +1,12 @@
 """Pictures at URLs: on a real S3-compatible server that fails in planned ways."""
 
 import os
+import socket
 import subprocess
 import sys
 import tarfile
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -16,8 +19,9 @@ from tellapart.data import kept_bytes, places, remote, retrying
 from tellapart.data.dataset import Dataset
 from tellapart.data.images import read_bytes
 from tellapart.data.open_data import open_data
+from tellapart.data.ordered_map import ordered_map
 from tellapart.data.retrying import counting_retries
-from tellapart.errors import DatasetError, ImageError
+from tellapart.errors import DatasetError, ImageError, UsageError
 from tellapart.ship.inputs import find_pictures
 from tellapart.ship.prediction import Rule
 from tellapart.ship.predictor import Predictor, content_of, name_of
@@ -119,6 +123,49 @@ def test_sizes_are_bounded_and_parts_are_read(server, bucket):
         with pytest.raises(ImageError, match="at most 100") as caught:
             remote.read_url(url, most=100)
         assert caught.value.reason == "too large"
+
+
+def test_sizes_and_listings_of_a_silent_server_end(monkeypatch):
+    pytest.importorskip("aiohttp")
+    pytest.importorskip("fsspec")
+    monkeypatch.setenv("TELLAPART_READ_TIMEOUT", "0.2")
+    monkeypatch.setattr(retrying, "_TRIES", 2)
+    monkeypatch.setattr(retrying, "_BACKOFF", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it is never asked to accept
+        base = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ImageError, match=r"not reachable \(timeout, in 2 tries"):
+            remote.stat_url(f"{base}/cat.png")
+        with pytest.raises(DatasetError, match="timeout, in 2 tries"):
+            open_data(f"{base}/")
+
+
+@pytest.mark.parametrize("said", ["30s", "-1", "nan", "inf"])
+def test_a_read_timeout_that_is_none(said, monkeypatch, tmp_path):
+    pytest.importorskip("fsspec")
+    monkeypatch.setenv("TELLAPART_READ_TIMEOUT", said)
+    with pytest.raises(UsageError, match=f"TELLAPART_READ_TIMEOUT is '{said}'"):
+        remote.read_url(f"file://{tmp_path}/a.png", most=9)
+
+
+def test_what_nobody_waits_for_is_not_tried_again(monkeypatch):
+    monkeypatch.setattr(retrying, "_BACKOFF", 30.0)
+    begun = threading.Event()
+    tries = []
+
+    def read():
+        tries.append(1)
+        begun.set()
+        raise TimeoutError
+
+    answers = ordered_map(
+        lambda n: n if n == 0 else retrying.patiently("a.png", read), range(2), workers=2, ahead=1
+    )
+    started = time.monotonic()
+    assert next(answers) == 0
+    assert begun.wait(10)
+    answers.close()  # as an interrupt does
+    assert time.monotonic() - started < 10
+    assert len(tries) <= 2
 
 
 def test_other_file_systems_and_unknown_ones(bucket):
@@ -228,6 +275,11 @@ def test_tables_name_urls_and_lie_behind_them(server, bucket):
         SIGNED, "https://me:hunter2@127.0.0.1:9/cat.jpg", "https://hunter2@127.0.0.1:9/cat.jpg",
         "s3://b/cat.jpg?AWSAccessKeyId=hunter2", "gs://b/cat.jpg?x=1&X-Goog-Signature=hunter2",
         "abfs://c@a.dfs/cat.jpg?%73ig=hunter2", "https://127.0.0.1:9/cat.jpg?token=hunter2#a",
+        "s3://AKIA1:hun/hunter2@bucket/cat.jpg", "https://me:p#hunter2@127.0.0.1:9/cat.jpg",
+        "https://me:p?hunter2@127.0.0.1:9/cat.jpg", "https://127.0.0.1:9/cat.jpg?key=hunter2",
+        "https://127.0.0.1:9/cat.jpg?privateToken=hunter2",
+        "https://127.0.0.1:9/cat.jpg?subscription-key=hunter2",
+        "https://127.0.0.1:9/cat.jpg?w=1&hdnts=hunter2", "s3://b/cat.jpg?X-Amz-Signature=hunter2",
     ],
 )  # fmt: skip
 def test_urls_with_secrets_are_refused_and_not_repeated(url, tmp_path):
@@ -259,9 +311,56 @@ class Stub:
 
 
 def test_urls_that_only_look_secret_are_not_refused():
-    for url in ("https://a.org/@user/1.jpg?id=3&signed=no", "abfs://container@account/1.jpg"):
+    for url in (
+        "https://a.org/@user/1.jpg?id=3&signed=no", "abfs://container@account/1.jpg",
+        "s3://bucket/x&token=1.jpg", "s3://bucket/12:30@noon.jpg", "https://a.org:80/@user/1.jpg",
+        "http://[::1]:80/@user/1.jpg", "https://a.org/1?keyword=a&sigma=2", "s3://bucket/a::b.jpg",
+    ):  # fmt: skip
         assert not places.secret_refusal(url)
         assert places.shown(url) == url
+
+
+def test_chains_of_file_systems_are_refused_in_words(tmp_path):
+    for url in ("simplecache::https://u:hunter2@a.org/1.jpg", "zip://a::https://u:hunter2@a/x.zip"):
+        for place in (url, Path(url)):
+            with pytest.raises(DatasetError, match="not chained") as caught:
+                open_data(place)
+            assert "hunter2" not in str(caught.value)
+        (failure,) = Dataset.from_rows(tmp_path, [(url, "cat")]).failures
+        assert failure.reason == "holds a secret"
+        assert "hunter2" not in str(failure)
+
+
+def test_tables_do_not_repeat_secrets_of_rows(tmp_path):
+    signed = "https://a.org/1.jpg?sig=hunter2"
+    (tmp_path / "t.csv").write_text(
+        "url,label,split\n" + f"{signed},cat,train\n{signed},dog,train\n{signed},cat,valid\n"
+        "1.jpg?sig=hunter2,cat,train\n1.jpg?sig=hunter2,dog,train\nb.jpg,dog,train\n"
+    )
+    failures = Dataset.from_csv(tmp_path / "t.csv", root="https://a.org").failures
+    assert [f.reason for f in failures].count("two labels") == 2
+    assert not [str(f) for f in failures if "hunter2" in str(f)]
+
+
+def test_only_web_addresses_have_queries(tmp_path):
+    for name in ("cats?.csv", "q?/t.csv", "a#/t.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("path,label\na.jpg,cat\nb.jpg,dog\n")
+        assert len(open_data(tmp_path / name)) == 2
+    assert places.folder_of_url("s3://bucket/set#1/what?/t.csv") == "s3://bucket/set#1/what?"
+    assert places.folder_of_url("https://a.org/t/t.csv?of=a/b#/c") == "https://a.org/t"
+
+
+def test_names_of_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place, name in (
+        ("shards/*.tar", "shards"), ("shards/train-{000..015}.tar", "shards"), ("photos", "photos"),
+        ("*.tar", tmp_path.name), ("a/b?/x.tar", "a"), ("s3://bucket/", "bucket"),
+        ("s3://bucket/t-{0..3}.tar", "bucket"), ("https://a.org/t.csv?v=2", "t"), ("t.csv", "t"),
+    ):  # fmt: skip
+        assert places.place_name(place) == name
+    (tmp_path / "a{b}").mkdir()
+    assert places.place_name("a{b}") == "a{b}"
 
 
 # What embedding needs.
@@ -271,10 +370,20 @@ def test_what_was_hashed_is_not_fetched_again(server, bucket):
     there = open_data(bucket[1])
     there.hashed()
     for path in there.paths:
-        read_bytes(Path(), path)
+        read_bytes(Path(), path, take=True)
     assert set(server.asked.values()) == {1}
-    read_bytes(Path(), there.paths[0])  # it was given away
+    read_bytes(Path(), there.paths[0], take=True)  # it was given away
     assert sorted(server.asked.values()) == [1, 1, 1, 1, 1, 2]
+
+
+def test_what_changed_is_not_given_as_it_was(tmp_path):
+    pytest.importorskip("fsspec")
+    (tmp_path / "a.png").write_bytes(b"before")
+    url = f"file://{tmp_path}/a.png"
+    Dataset.from_rows(tmp_path, [(url, "cat")]).hashed()
+    (tmp_path / "a.png").write_bytes(b"after")
+    assert read_bytes(Path(), url) == b"after"
+    assert read_bytes(Path(), url, take=True) == b"before"  # for who compares the hash
 
 
 def test_kept_bytes_are_bounded(monkeypatch):

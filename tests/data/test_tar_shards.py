@@ -1,9 +1,11 @@
 """Tar shards by WebDataset's convention, at hand and behind a URL."""
 
+import importlib.util
 import io
 import json
 import os
 import tarfile
+import time
 
 import pytest
 
@@ -137,6 +139,96 @@ def test_hostile_tars_are_bounded(tmp_path, picture, monkeypatch):
     assert "more than 3" in index.fault
 
 
+def test_no_picture_vanishes_silently(tmp_path, picture):
+    """tarfile takes a damaged header, a cut one and none at all for the end."""
+    whole = write_tar(tmp_path / "x.tar", pairs(picture, range(4)), tarfile.USTAR_FORMAT)
+    with tarfile.open(whole) as tar:
+        third = tar.getmembers()[4].offset
+    content = whole.read_bytes()
+    flipped = bytearray(content)
+    flipped[third + 3] ^= 1
+    for damaged, count, text in (
+        (content[:third], 2, "it ends early"),
+        (content[: third + 100], 2, "it ends early"),
+        (bytes(flipped), 2, "a damaged header at byte"),
+        (content + content, 4, "two tars were joined"),
+        (content + bytes(1 << 17), 4, ""),
+    ):
+        (tmp_path / "x.tar").write_bytes(damaged)
+        pictures = open_data(tmp_path / "x.tar")
+        assert len(pictures) == count
+        assert [(f.path, f.reason) for f in pictures.failures] == [("x.tar", "damaged")] * bool(
+            text
+        )
+        assert not text or text in pictures.failures[0].detail
+
+
+def header(name, size, kind):
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def test_headers_do_not_cost_the_process(tmp_path):
+    good = header("a.jpg", 3, tarfile.REGTYPE) + b"abc".ljust(512, b"\0")
+    end = bytes(1024)
+    nested = (
+        header("././@LongLink", 2, tarfile.GNUTYPE_LONGNAME) + b"x\0".ljust(512, b"\0")
+    ) * 2000
+    (tmp_path / "nested.tar").write_bytes(good + nested + good + end)
+    assert "headers within headers" in tar_index(str(tmp_path / "nested.tar")).fault
+
+    digits = b"1" * (200 << 10)  # tarfile's search for a charset would take half a minute
+    many = header("pax", len(digits), tarfile.XHDTYPE) + digits
+    (tmp_path / "digits.tar").write_bytes(good + many + good + end)
+    started = time.monotonic()
+    assert "many digits" in tar_index(str(tmp_path / "digits.tar")).fault
+    assert time.monotonic() - started < 5
+
+    written = []
+    for number in range(600):  # which all that follows would be given, and each would copy
+        records = b"".join(b"%d k%05d=v\n" % (12, 50 * number + n) for n in range(50))
+        padded = records.ljust(-(-len(records) // 512) * 512, b"\0")
+        written.append(header("pax", len(records), tarfile.XGLTYPE) + padded)
+        written.append(header(f"{number}.jpg", 3, tarfile.REGTYPE) + b"abc".ljust(512, b"\0"))
+    (tmp_path / "global.tar").write_bytes(b"".join(written) + end)
+    index = tar_index(str(tmp_path / "global.tar"))
+    assert (len(index.members), index.fault) == (600, "")
+
+
+def test_hard_links_are_what_they_lead_to(tmp_path, picture):
+    def link(name, to):
+        info = tarfile.TarInfo(name)
+        info.type, info.linkname = tarfile.LNKTYPE, to
+        return info
+
+    tar = write_tar(tmp_path / "x.tar", [
+        ("1.png", picture(1)), ("1.cls", b"cat"), ("2.png", picture(2)), link("2.cls", "1.cls"),
+        link("3.png", "./1.png"), ("3.cls", b"dog"), link("4.png", "none.png"),
+    ])  # fmt: skip
+    places = [tar]
+    if importlib.util.find_spec("fsspec"):
+        places.append(f"file://{tar}")
+    for place in places:
+        pictures = open_data(place)
+        assert pictures.labels == ["cat", "cat", "dog"]
+        hashes = pictures.hashed().table["sha256"]
+        assert hashes[0] == hashes[2] != hashes[1]
+
+
+def test_indices_are_kept_by_their_members(tmp_path, picture, monkeypatch):
+    monkeypatch.setattr(tar_members, "_MOST_KEPT", 300)
+    read = []
+    read_index = tar_members._read_index
+    monkeypatch.setattr(
+        tar_members, "_read_index", lambda tar, *rest: read.append(tar) or read_index(tar, *rest)
+    )
+    tars = [str(write_tar(tmp_path / f"{n}.tar", pairs(picture, range(2)))) for n in range(4)]
+    for tar in (*tars[:3], *tars[:3], tars[3], tars[1], tars[0]):
+        tar_index(tar)
+    assert [tars.index(tar) for tar in read] == [0, 1, 2, 3, 0]
+
+
 def test_labels_splits_and_failures(tmp_path, picture):
     write_tar(tmp_path / "own/train-000.tar", [
         *pairs(picture, range(3)),
@@ -194,6 +286,23 @@ def test_patterns_and_folders(tmp_path, picture):
     (mixed / "cat").mkdir()
     with pytest.raises(DatasetError, match="no pictures"):
         open_data(mixed)
+    loose = tmp_path / "loose"
+    write_tar(loose / "a.tar", pairs(picture, range(2)))
+    (loose / "a.json").write_text("{}")
+    assert len(open_data(loose)) == 2
+    (loose / "1.png").write_bytes(picture(1))
+    with pytest.raises(DatasetError, match="no class folders"):
+        open_data(loose)
+
+
+def test_a_name_alone_divides_nothing(tmp_path, picture):
+    for number in range(2):
+        write_tar(tmp_path / f"train-{number:03}.tar", pairs(picture, range(4)))
+    pictures = open_data(f"{tmp_path}/train-{{000..001}}.tar")
+    assert set(pictures.table["split"]) == {""}
+    assert not pictures.notes
+    divided = pictures.with_split(0.25)
+    assert set(divided.table["split"]) == {"train", "valid"}
 
 
 def test_braces():
@@ -263,3 +372,42 @@ def test_large_members_are_passed_over(tmp_path, asked):
     tar = write_tar(tmp_path / "large.tar", members)
     assert len(tar_index(f"file://{tar}").members) == 6
     assert sum(length for _, length in asked) < 2 << 20
+
+
+def test_a_tar_behind_a_url_that_changes_is_read_anew(tmp_path, picture, monkeypatch):
+    pytest.importorskip("fsspec")
+    now = [1000.0]
+    monkeypatch.setattr(tar_members.time, "monotonic", lambda: now[0])
+    tar = write_tar(tmp_path / "x.tar", [("a.png", picture(0)), ("b.png", picture(1))])
+    name = f"file://{tar}/a.png"
+    assert read_bytes(tmp_path, name) == picture(0)
+    write_tar(tar, [("b.png", picture(1)), ("a.png", picture(2))])
+    os.utime(tar, ns=(1, 1))
+    now[0] += 11
+    assert read_bytes(tmp_path, name) == picture(2)
+
+    stat_url = tar_members.stat_url
+    monkeypatch.setattr(  # a server that tells sizes alone
+        tar_members, "stat_url", lambda url: remote.Stated(stat_url(url).size, "")
+    )
+    now[0] += 11
+    assert read_bytes(tmp_path, name) == picture(2)
+    size = tar.stat().st_size
+    write_tar(tar, [("a.png", picture(3)), ("b.png", picture(1))])
+    assert tar.stat().st_size == size
+    now[0] += 11
+    assert read_bytes(tmp_path, name) == picture(3)
+
+
+def test_a_folder_behind_a_url_may_be_called_a_tar(tmp_path, picture):
+    pytest.importorskip("fsspec")
+    for label in ("cat", "dog"):
+        (tmp_path / f"x.tar/{label}").mkdir(parents=True)
+        (tmp_path / f"x.tar/{label}/1.png").write_bytes(picture(len(label) + ord(label[0])))
+    pictures = open_data(f"file://{tmp_path}/x.tar/")
+    assert pictures.labels == ["cat", "dog"]
+    assert all(pictures.hashed().table["sha256"])
+    with pytest.raises(DatasetError, match="end it with /"):
+        open_data(f"file://{tmp_path}/x.tar")
+    with pytest.raises(ImageError, match="no such file"):
+        read_bytes(tmp_path, f"file://{tmp_path}/x.tar/cat/2.png")

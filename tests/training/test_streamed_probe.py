@@ -234,11 +234,44 @@ def test_constant_features_and_classes_in_one_fold_are_harmless():
     assert fit.out_of_fold[:60, 2].max() < 0.2
 
 
+@pytest.mark.parametrize("balanced", [False, True])
+def test_pictures_of_a_class_that_their_fold_alone_has_judge_no_setting(balanced):
+    """What they would say is how far each solver let an unheld bias fall, and balanced that says most."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, 600)
+    labels[0] = 5
+    x = (0.35 * rng.normal(size=(6, 24))[labels] + rng.normal(size=(600, 24))).astype(np.float32)
+    arguments = x, labels, 6, np.arange(600) % 5, {"final": 12, "all": 24}
+    memory, blocks = (
+        fit_probe(*arguments, balanced=balanced, memory=budget) for budget in (None, 1)
+    )
+    assert memory.passes == 0 < blocks.passes
+    assert (memory.chosen.features, memory.chosen.strength) == (
+        blocks.chosen.features, blocks.chosen.strength,
+    )  # fmt: skip
+    for one, other in zip(memory.candidates, blocks.candidates, strict=True):
+        assert other.log_loss == pytest.approx(one.log_loss, abs=1e-3)
+        assert abs(other.errors - one.errors) <= 1
+    np.testing.assert_allclose(blocks.out_of_fold, memory.out_of_fold, atol=0.02)
+    for fit in (memory, blocks):
+        assert (fit.out_of_fold[0] > 0).sum() >= 5  # it has its answer all the same
+        assert fit.out_of_fold[0, 5] < 0.01
+
+
+@pytest.mark.parametrize("budget", [None, 1])
+def test_all_pictures_judge_where_each_class_is_in_one_fold(budget):
+    x, labels = overlapping(200, d=12)
+    fit = fit_probe(x, labels, 4, labels, {"all": 12}, memory=budget)
+    assert {c.errors for c in fit.candidates} == {200}
+    assert all(c.log_loss > 2 for c in fit.candidates)
+
+
 def problems_of(x, labels, strength, found):
     n = len(x)
     return streamed_logistic.Problems(
         ArrayRows(x), found.sample, found.sampled, found.mean, labels, np.zeros(n, np.intp),
-        np.array([-1]), found.scale[-1:], np.ones((1, 4)), np.array([strength / n]), np.ones(4),
+        np.array([-1]), found.scale[-1:], np.ones((1, 4)), np.array([strength / n]),
+        np.ones((1, 4)),
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from tellapart.cli.options import (
     ValidDir,
     Workers,
 )
+from tellapart.data.places import place_name
 from tellapart.errors import UsageError
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def check(
 
     if run is not None and backbone is not None:
         raise UsageError("--backbone and --run exclude each other: a run has a network of its own")
-    folder = out or Path("checks") / (data.resolve().name if data.is_dir() else data.stem or "data")
+    name = data.resolve().name if data.is_dir() else place_name(data)
+    folder = out or Path("checks") / (name or "data")
     table = csv or folder / "findings.csv"
     _prepare(data, folder, table)
     said = {"backbone": backbone} if backbone else {}

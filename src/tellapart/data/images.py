@@ -61,18 +61,21 @@ _DRAFT_RESERVE = (
 )
 
 
-def read_bytes(path: Path, name: str | None = None, *, keep: bool = False) -> bytes:
+def read_bytes(
+    path: Path, name: str | None = None, *, keep: bool = False, take: bool = False
+) -> bytes:
     """The bytes of one picture file, at most `MOST_BYTES`.
 
     Where `name` is a URL that is read, and `path` does not matter. A path below a tar file is that of a
-    member. With `keep` what comes from afar is kept for a while for the next who reads it.
+    member. With `keep` what comes from afar is kept for a while, and `take` gives that, which may have
+    changed since: only who compares its hash may ask for it.
 
     Raises ImageError where the file is missing, empty, too large, no regular file or not readable, or
     where its server does not give it.
     """
     name = name if name is not None else str(path)
     if is_url(name):
-        return _from_afar(name, keep)
+        return _from_afar(name, keep, take)
     try:
         info = path.stat()
         if not stat.S_ISREG(info.st_mode):
@@ -94,16 +97,15 @@ def read_bytes(path: Path, name: str | None = None, *, keep: bool = False) -> by
     return content
 
 
-def _from_afar(url: str, keep: bool) -> bytes:
+def _from_afar(url: str, keep: bool, take: bool) -> bytes:
     from tellapart.data import kept_bytes  # what follows is not needed for files at hand
     from tellapart.data.remote import read_url
     from tellapart.data.tar_members import read_member, split_tar
 
-    if (content := kept_bytes.take(url)) is None or keep:
-        inside = split_tar(url)
-        content = (
-            read_member(*inside, url, MOST_BYTES) if inside else read_url(url, most=MOST_BYTES)
-        )
+    if take and (kept := kept_bytes.take(url)) is not None:
+        return kept
+    inside = split_tar(url)
+    content = read_member(*inside, url, MOST_BYTES) if inside else read_url(url, most=MOST_BYTES)
     if keep:
         kept_bytes.keep(url, content)
     return content

@@ -1,6 +1,7 @@
-"""What was just read from URLs, kept for the next who asks: a picture is hashed first and decoded later.
+"""What was just read from URLs, kept for who hashed it: a picture is hashed first and decoded later.
 
-Bounded in bytes and in time, and each is given once, so that nothing old is ever taken for new.
+Bounded in bytes and in time, and each is given once. It may have changed since, so that it is for those
+alone who compare the hash.
 """
 
 import threading
@@ -23,6 +24,7 @@ def keep(name: str, content: bytes) -> None:
     global _size
     with _lock:
         _forget(name)
+        _forget_old()
         if len(content) > _MOST_BYTES // 4:
             return
         _kept[name] = time.monotonic(), content
@@ -41,6 +43,12 @@ def take(name: str) -> bytes | None:
     with _lock:
         found = _forget(name)
     return found[1] if found and time.monotonic() - found[0] < _MOST_SECONDS else None
+
+
+def _forget_old() -> None:
+    early = time.monotonic() - _MOST_SECONDS
+    while _kept and next(iter(_kept.values()))[0] < early:
+        _forget(next(iter(_kept)))
 
 
 def _forget(name: str) -> tuple[float, bytes] | None:

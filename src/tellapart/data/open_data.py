@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from tellapart.data.dataset import Dataset
-from tellapart.data.places import as_url, refuse_secret
+from tellapart.data.places import as_url, refuse_secret, without_query
 from tellapart.data.remote import list_url
 from tellapart.data.remote_folder import folder_rows
-from tellapart.data.shards import are_shards
+from tellapart.data.shards import are_shard_names, are_shards
 
 __all__ = ["open_data"]
 
@@ -16,14 +16,14 @@ def open_data(
 ) -> Dataset:
     """The pictures of a folder, a .csv or .parquet file, tar shards, or the URL of one of these.
 
-    Shards are a .tar, a pattern such as `train-{000..015}.tar`, or a folder of nothing else. `train`,
-    `valid` and `test` name the split folders where they have unusual names.
+    Shards are a .tar, a pattern such as `train-{000..015}.tar`, or a folder that holds some and no
+    pictures. `train`, `valid` and `test` name the split folders where they have unusual names.
 
     Raises DatasetError where there is nothing to learn from.
     """
     refuse_secret(data)
     url = as_url(data)
-    name = (url or str(data)).partition("?")[0].lower()
+    name = without_query(url or str(data)).lower()
     if url is not None or not Path(data).is_dir():
         if name.endswith(".csv"):
             return Dataset.from_csv(data)
@@ -34,7 +34,7 @@ def open_data(
     if url is None:
         return Dataset.from_folder(data, train=train, valid=valid, test=test)
     names = list_url(url)
-    if all(listed.lower().endswith(".tar") for listed in names):
+    if are_shard_names(names):
         return Dataset.from_shards(url)
     rows, notes = folder_rows(url, names, {"train": train, "valid": valid, "test": test})
     return Dataset.from_rows(url, rows, notes=notes)

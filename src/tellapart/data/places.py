@@ -20,23 +20,31 @@ __all__ = [
     "is_there",
     "is_url",
     "joined",
+    "place_name",
     "refuse_secret",
     "secret_refusal",
     "shown",
+    "without_query",
 ]
 
-_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters or more: C:/ is a drive
-_FOLDED: Final = re.compile(r"([a-z][a-z0-9+.-]+):/(?!/)")
-_ENDS: Final = re.compile(r"[?&;#]")
-_SECRETS: Final = frozenset(
-    "x-amz-signature x-amz-credential x-amz-security-token awsaccesskeyid signature sig "
-    "x-goog-signature x-goog-credential googleaccessid token access_token id_token auth "
-    "authorization api_key apikey password passwd secret client_secret".split()
+_URL: Final = re.compile(  # two letters or more: C:/ is a drive; chains of file systems too
+    r"(?:[A-Za-z][A-Za-z0-9+.-]+::)*[A-Za-z][A-Za-z0-9+.-]+://"
 )
-"""Names of what stands in a signed link's query, or in one with a password."""
+_FOLDED: Final = re.compile(r"((?:[a-z][a-z0-9+.-]+::)*[a-z][a-z0-9+.-]+):/(?!/)")
+_CHAIN: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+::|::[A-Za-z][A-Za-z0-9+.-]+:/")
+_WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_SECRET_WORDS: Final = frozenset(
+    "sig pass pwd auth key jwt policy hdnts hmac authorization googleaccessid".split()
+)
+_SECRET_PARTS: Final = (
+    "signature", "token", "secret", "passw", "passphrase", "credential", "apikey", "accesskey",
+)  # fmt: skip
+"""Of names in a query, by word or by part: those of signed links and of links with a password."""
 
 _USER_IS_SECRET: Final = ("http", "https", "ftp", "ftps")  # abfs://container@account is an address
+_HTTP: Final = ("http", "https")  # elsewhere ? and # may stand in a name
 _BRACES: Final = re.compile(r"\{([^{}]*)\}")
+_PATTERN: Final = re.compile(r"[*?\[{]")
 _RANGE: Final = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
 _MOST_EXPANDED: Final = 1_000_000
 
@@ -80,7 +88,39 @@ def folder_of_url(url: str) -> str:
     >>> folder_of_url("https://a.org/tables/cats.csv?version=2")
     'https://a.org/tables'
     """
-    return re.split(r"[?#]", url, maxsplit=1)[0].rpartition("/")[0]
+    return without_query(url).rpartition("/")[0]
+
+
+def without_query(place: str) -> str:
+    """A web address without what follows `?` or `#`, which of other places are letters of the name.
+
+    >>> without_query("https://a.org/cats.csv?version=2"), without_query("s3://bucket/cats?.csv")
+    ('https://a.org/cats.csv', 's3://bucket/cats?.csv')
+    """
+    scheme = place.partition("://")[0].lower()
+    return re.split(r"[?#]", place, maxsplit=1)[0] if scheme in _HTTP else place
+
+
+def place_name(place: str | Path) -> str:
+    """What is made of the pictures at a place is called so, by default; a pattern has its folder's name.
+
+    >>> place_name("s3://bucket/cats v2/*.tar"), place_name("https://a.org/cats.csv?version=2")
+    ('cats-v2', 'cats')
+    """
+    url = as_url(place)
+    text = (
+        os.path.abspath(place)  # noqa: PTH100 (a link's own name counts)
+        if url is None
+        else without_query(url).partition("://")[2]
+    )
+    pattern = _PATTERN.search(text) if url is not None or not Path(place).exists() else None
+    if pattern is None:
+        name = Path(text.rstrip("/")).stem
+    else:
+        name = text[: pattern.start()].rpartition("/")[0].rpartition("/")[2]
+    if url is not None:
+        name = re.sub(r"[^\w.-]+", "-", name).strip("-.")
+    return name
 
 
 def is_there(root: str | Path) -> bool:
@@ -98,9 +138,11 @@ def shown(place: str | Path) -> str:
     if url is None or not secret_refusal(url):
         return os.fspath(place)
     scheme, _, rest = url.partition("://")
-    rest = _ENDS.split(rest, maxsplit=1)[0]
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    if _CHAIN.search(url) or (_names_user(scheme, rest) and rest.count("@") > 1):
+        return f"{re.split('[:/]', url, maxsplit=1)[0]}:…"  # no telling where a secret ends
+    if _names_user(scheme, rest):
+        rest = rest.partition("@")[2]
+    return f"{scheme}://{re.split('[?#]', rest, maxsplit=1)[0]}"
 
 
 def secret_refusal(url: str) -> str:
@@ -108,16 +150,38 @@ def secret_refusal(url: str) -> str:
     paths."""
     if not is_url(url):
         return ""
+    if _CHAIN.search(url):
+        return (
+            "file systems are not chained here (::), since a secret may stand in any; give one URL"
+        )
     scheme, _, rest = url.partition("://")
-    host = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    user = host.rpartition("@")[0]
-    names = {unquote(part.partition("=")[0]).strip().lower() for part in _ENDS.split(rest)[1:]}
-    if (user and (":" in user or scheme.lower() in _USER_IS_SECRET)) or names & _SECRETS:
+    query = re.split(r"[?#]" if scheme.lower() in _HTTP else r"\?", rest, maxsplit=1)[1:]
+    names = (part.partition("=")[0] for part in re.split(r"[?&;#]", query[0])) if query else ()
+    if _names_user(scheme, rest) or any(map(_is_secret, names)):
         return (
             "the URL carries a password, token or signature, which would be written into the run; give it "
             "without, and the credentials by the environment (AWS_ACCESS_KEY_ID and the like)"
         )
     return ""
+
+
+def _names_user(scheme: str, rest: str) -> bool:
+    """Whether a user with a password stands before the host, or one who may be a token. A password may
+    hold what would end a host, as AWS's do."""
+    if "@" not in rest:
+        return False
+    host = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if "@" in host and scheme.lower() in _USER_IS_SECRET:
+        return True
+    _, colon, port = re.sub(r"^\[[0-9A-Fa-f:.]*\]", "", host).partition(":")
+    return bool(colon) and not (port.isdecimal() or not port)
+
+
+def _is_secret(name: str) -> bool:
+    name = unquote(name)
+    plain = re.sub(r"[^a-z]", "", name.lower())
+    words = {word.lower() for word in _WORD.findall(name)}
+    return bool(words & _SECRET_WORDS) or any(part in plain for part in _SECRET_PARTS)
 
 
 def refuse_secret(place: str | Path) -> None:

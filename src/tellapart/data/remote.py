@@ -9,13 +9,14 @@ whole; the decoder finds it then.
 """
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from tellapart.data.places import image_refusal, is_url, joined
 from tellapart.data.retrying import Cut, patiently
-from tellapart.errors import DatasetError, ImageError, MissingExtra
+from tellapart.errors import DatasetError, ImageError, MissingExtra, UsageError
 
 __all__ = ["Stated", "glob_url", "list_url", "read_table_url", "read_url", "stat_url", "write_url"]
 
@@ -81,11 +82,19 @@ def stat_url(url: str) -> Stated:
     image_refusal(url)
     files = _file_system(url, url)
     info = patiently(url, lambda: files.info(_inside(files, url)))
+    if info.get("type") == "directory":
+        raise ImageError(url, "not a file", "it is a folder; end it with / to mean what is in it")
     size = info.get("size")
     if not isinstance(size, int):
         raise ImageError(url, "cannot be read", "its server does not say how large it is")
-    found = (info.get(key) for key in ("ETag", "etag", "LastModified", "mtime", "created"))
+    found = (info.get(key) for key in _TAGS)
     return Stated(size, str(next((value for value in found if value), "")))
+
+
+_TAGS: Final = (
+    "ETag", "etag", "LastModified", "Last-Modified", "Content-MD5", "Digest", "mtime", "created",
+)  # fmt: skip
+"""What file systems call that which changes when a file does."""
 
 
 def list_url(url: str) -> list[str]:
@@ -93,7 +102,29 @@ def list_url(url: str) -> list[str]:
 
     Raises DatasetError where there are none, or too many to list.
     """
-    return _listed(url, url.rstrip("/"), lambda files, inside: files.find(inside))
+    look = _linked if url.partition("://")[0].lower() in ("http", "https") else _found
+    return _listed(url, url.rstrip("/"), look)
+
+
+def _found(files: Any, inside: str) -> list[str]:
+    found: list[str] = files.find(inside)
+    return found
+
+
+def _linked(files: Any, top: str) -> list[str]:
+    """What the pages of a web server link to, below. fsspec's own walk passes over folders that time out."""
+    found: dict[str, bool] = {}
+    waiting = [top]
+    while waiting and len(found) <= _MOST_LISTED:
+        page = waiting.pop()
+        for info in patiently(page, partial(files.ls, page, detail=True)):
+            name = info["name"].rstrip("/")
+            if name in found or not name.startswith(f"{top}/"):
+                continue
+            found[name] = info["type"] == "directory"
+            if found[name]:
+                waiting.append(info["name"])
+    return [name for name, is_folder in found.items() if not is_folder]
 
 
 def glob_url(pattern: str) -> list[str]:
@@ -131,7 +162,7 @@ def _file_system(url: str, name: str) -> Any:
     if not is_url(url) or "\0" in url:
         raise ImageError(name, "cannot be read", "expected a URL such as s3://bucket/cat.jpg")
     protocol = url.partition("://")[0].lower()
-    seconds = float(os.environ.get("TELLAPART_READ_TIMEOUT") or _READ_SECONDS)
+    seconds = _read_seconds()
     try:
         own = tuple(sorted(pair for pair in os.environ.items() if pair[0].startswith("AWS_")))
         return _made(protocol, seconds, os.getpid(), own)
@@ -146,6 +177,17 @@ def _file_system(url: str, name: str) -> Any:
     except ValueError:
         known = "s3://, gs://, https://, file://"
         raise ImageError(name, "cannot be read", f"{protocol}:// is unknown; use {known}") from None
+
+
+def _read_seconds() -> float:
+    said = os.environ.get("TELLAPART_READ_TIMEOUT") or str(_READ_SECONDS)
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"TELLAPART_READ_TIMEOUT is {said!r}; expected seconds, such as 30")
+    return seconds
 
 
 _PACKAGES: Final = {
@@ -167,6 +209,12 @@ def _made(protocol: str, seconds: float, process: int, own: tuple[tuple[str, str
             "retries": {"total_max_attempts": 1}, "connect_timeout": _CONNECT_SECONDS,
             "read_timeout": seconds, "max_pool_connections": _CONNECTIONS,
         }  # fmt: skip
+    if protocol in ("http", "https"):  # for listings and sizes too
+        with suppress(ImportError):  # what follows names it
+            from aiohttp import ClientTimeout
+
+            patience = ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=seconds)
+            options["client_kwargs"] = {"timeout": patience}
     files = fsspec.filesystem(protocol, **options)
     if protocol in ("s3", "s3a"):
         files.retries = 1  # in listings; those of pictures do not pass there
@@ -224,15 +272,11 @@ async def _from_s3(
 async def _from_http(
     files: Any, url: str, name: str, start: int, length: int | None, most: int
 ) -> bytes:
-    import aiohttp
-
     session = await files.set_session()
-    seconds = float(os.environ.get("TELLAPART_READ_TIMEOUT") or _READ_SECONDS)
-    patience = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=seconds)
     headers = {"Accept-Encoding": "identity"}  # else the announced length is another
     if length is not None:
         headers["Range"] = f"bytes={start}-{start + length - 1}"
-    async with session.get(files.encode_url(url), headers=headers, timeout=patience) as answer:
+    async with session.get(files.encode_url(url), headers=headers) as answer:
         answer.raise_for_status()
         if length is not None and answer.status != 206:
             raise ImageError(name, "cannot be read", "its server gives no parts of a file")

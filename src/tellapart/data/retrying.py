@@ -7,12 +7,12 @@ What is missing or forbidden is not asked for twice.
 
 import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
+from tellapart.data.ordered_map import stopping
 from tellapart.errors import ImageError, MissingExtra
 
 __all__ = ["Cut", "count_retries", "counting_retries", "patiently", "retries_sentence"]
@@ -73,7 +73,11 @@ def retries_sentence(retries: "Counter[str]") -> str:
 
 
 def patiently(name: str, read: Callable[[], T]) -> T:
-    """What `read()` gives, asked again where its failure may pass. Raises ImageError with `name`."""
+    """What `read()` gives, asked again where its failure may pass. Raises ImageError with `name`.
+
+    In a thread of `ordered_map` it is not asked again once that is interrupted.
+    """
+    stop = stopping()
     for number in range(1, _TRIES + 1):
         try:
             return read()
@@ -81,11 +85,12 @@ def patiently(name: str, read: Callable[[], T]) -> T:
             raise
         except Exception as error:  # every file system raises its own
             reason = _may_pass(error)
-            if not reason or number == _TRIES:
+            if not reason or number == _TRIES or stop.is_set():
                 raise _told(name, error, reason, number) from None
         count_retries({reason: 1})
         wait = min(_LONGEST, _BACKOFF * 2 ** (number - 1))
-        time.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 (to spread, not to keep secret)
+        wait *= random.uniform(0.5, 1)  # noqa: S311 (to spread, not to keep secret)
+        stop.wait(wait)
     raise AssertionError("unreachable")
 
 
@@ -155,7 +160,7 @@ def _told(name: str, error: Exception, reason: str, tries: int) -> ImageError:
     status, kinds, code = _status(error), _kinds(error), _code(error)
     if (
         status in (404, 410)
-        or "FileNotFoundError" in kinds
+        or ("FileNotFoundError" in kinds and not reason)  # fsspec has it for silent servers too
         or code in ("NoSuchKey", "NoSuchBucket")
     ):
         return ImageError(name, "missing", "there is no such file")

@@ -23,7 +23,7 @@ from tellapart.data.scan import SPLIT_NAMES
 from tellapart.data.tar_members import read_member, tar_index
 from tellapart.errors import DatasetError, ImageError
 
-__all__ = ["are_shards", "find_shards", "read_shards"]
+__all__ = ["are_shard_names", "are_shards", "find_shards", "read_shards"]
 
 _LABELS: Final = (".cls", ".txt", ".json")
 _MOST_LABEL: Final = 1 << 16  # bytes
@@ -33,13 +33,21 @@ Row = dict[str, str]
 
 
 def are_shards(place: str | Path) -> bool:
-    """Whether a place means tar shards: a .tar, a pattern of them, or a folder of nothing else."""
+    """Whether a place means tar shards: a .tar, a pattern of them, or a folder that holds some, and
+    neither pictures nor folders."""
     if os.fspath(place).lower().endswith(".tar"):
         return as_url(place) is not None or not Path(place).is_dir()
     if as_url(place) is not None or not Path(place).is_dir():
         return False
     entries = [entry for entry in os.scandir(place) if not entry.name.startswith(".")]
-    return any(_is_tar(e.name) for e in entries) and not any(entry.is_dir() for entry in entries)
+    return are_shard_names([entry.name for entry in entries]) and not any(
+        entry.is_dir() for entry in entries
+    )
+
+
+def are_shard_names(names: Sequence[str]) -> bool:
+    """Whether there are .tar files among those of a folder, and no pictures."""
+    return any(map(_is_tar, names)) and not any(map(_is_picture, names))
 
 
 def find_shards(place: str | Path) -> list[str]:
@@ -80,13 +88,13 @@ def read_shards(
 ) -> tuple[list[Row], list[Failure], list[str]]:
     """Rows (path, label, split), failures and notes of all shards; paths relative to `root` if given.
 
-    A split is known by the folder of a shard or the beginning of its name, where that is so of all. A
-    picture without a label, or a shard that cannot be read, is a failure.
+    A split is known by the folder of a shard or a word of its name, where that is so of all and they tell
+    two or more. A picture without a label, or a shard that cannot be read, is a failure.
 
     Raises DatasetError where no picture with a label is left.
     """
     splits = [_split(shard, root) for shard in shards]
-    divided = all(splits) and "train" in splits
+    divided = all(splits) and "train" in splits and len(set(splits)) > 1
     rows: list[Row] = []
     failures: list[Failure] = []
     alone = 0
@@ -113,7 +121,7 @@ def read_shards(
             f"{shards[0]}: no picture with a label; expected members such as cat1.jpg beside cat1.cls{first}"
         )
     notes = [f"{alone} labels in shards have no picture; passed over"] if alone else []
-    if any(splits) and not divided:
+    if len(set(splits)) > 1 and not divided:
         notes.append("not every shard tells its split by its name, so that none is used")
     return rows, failures, notes
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from tellapart.data.failure import Failure
+from tellapart.data.places import is_url, secret_refusal, shown
 from tellapart.data.scan import SPLIT_NAMES, SPLITS
 from tellapart.errors import DatasetError
 
@@ -16,6 +17,8 @@ __all__ = ["Place", "Row", "read_rows", "used_columns"]
 
 _PATH: Final = ("path", "name", "file", "filename", "file_name", "image", "url")
 _LABEL: Final = ("label", "class", "category", "labels")
+_MOST_TEXT: Final = 8192  # characters of a path, a label and the like
+_MOST_FAILURES: Final = 10_000
 _IS_VALID: Final = {"": "train"} | {
     value: split
     for split, values in {"valid": ("true", "1", "1.0"), "train": ("false", "0", "0.0")}.items()
@@ -50,7 +53,7 @@ def read_rows(
     Raises DatasetError where no row can be used.
     """
     rows: dict[str, Row] = {}
-    failures: list[Failure] = []
+    failures = _Failures(file)
     for place, row in _texts(columns, places):
         if isinstance(row, str):
             failures.append(Failure(place, "odd row", row))
@@ -58,12 +61,39 @@ def read_rows(
             failures.append(Failure(place, "odd row", odd))
         elif (before := rows.setdefault(row["path"], row))["label"] != row["label"]:
             labels = f"{before['label']!r} before, {row['label']!r} here"
-            failures.append(Failure(place, "two labels", f"{row['path']}: {labels}"))
+            failures.append(Failure(place, "two labels", f"{_told(row['path'])}: {labels}"))
         elif before != row:
-            failures.append(Failure(place, "odd row", f"{row['path']} in another split or group"))
+            odd = f"{_told(row['path'])} in another split or group"
+            failures.append(Failure(place, "odd row", odd))
     if not rows:
-        raise DatasetError(f"{file}: no usable row; expected {example}")
-    return list(rows.values()), failures
+        first = f". The first: {failures.kept[0]}" if failures.kept else ""
+        raise DatasetError(f"{file}: no usable row; expected {example}{first}")
+    return list(rows.values()), failures.all()
+
+
+class _Failures:
+    """The first of them, and how many there are more: a table may have millions of empty rows."""
+
+    def __init__(self, file: str) -> None:
+        self.kept: list[Failure] = []
+        self._file, self._more = file, 0
+
+    def append(self, failure: Failure) -> None:
+        if len(self.kept) < _MOST_FAILURES:
+            self.kept.append(failure)
+        else:
+            self._more += 1
+
+    def all(self) -> list[Failure]:
+        more = Failure(self._file, "odd rows", f"{self._more:,} more that cannot be used")
+        return [*self.kept, more] if self._more else self.kept
+
+
+def _told(path: str) -> str:
+    """A path without what is secret in it: below the URL of a folder it may have a query too."""
+    if is_url(path) or not secret_refusal(f"https://a/{path}"):
+        return shown(path)
+    return path.partition("?")[0]
 
 
 def _texts(columns: Sequence[str], places: Iterable[Place]) -> Iterator[tuple[str, Row | str]]:
@@ -92,6 +122,8 @@ def _text(raw: Mapping[str, Any], column: str, kinds: Any) -> str:
         return ""
     if not isinstance(value, kinds) or isinstance(value, bool):
         raise TypeError(f"its {column} is no text but of the type {type(value).__name__}")
+    if isinstance(value, str) and len(value) > _MOST_TEXT:
+        raise TypeError(f"its {column} has {len(value):,} characters; at most {_MOST_TEXT:,}")
     return str(value).strip()
 
 

@@ -376,7 +376,7 @@ class _Work:
 
     def _look(self, sha256: str, known: bool) -> "_Answer":
         path = self.paths[self.rows[sha256][0]]
-        content = read_bytes(self.root / path, path)
+        content = read_bytes(self.root / path, path, take=True)
         if hashlib.sha256(content).hexdigest() != sha256:
             raise ImageError(path, "changed", "the file changed while it was read; run again")
         if not self.embedder.is_plain:

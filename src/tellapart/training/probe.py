@@ -4,6 +4,7 @@ Regularisation and feature set (the final vector alone, or all stages) are chose
 grouped cross-validation inside the training part. Every fold standardises with its own training
 pictures. The out-of-fold probabilities of a fold come from the setting that the *other* folds' scores
 chose, so that a picture's own score has no part in the choice of the setting it is scored with.
+Pictures of a class that only their own fold has get their probabilities, but judge no setting.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from tellapart.training.probe_model import (
     ProbeFit,
     balanced_weights,
     best_setting,
+    judged,
     next_rung,
 )
 from tellapart.training.row_blocks import Rows, as_rows, memory_budget, whole
@@ -110,16 +112,20 @@ def _stacked(features: Array | Rows, views: Sequence[Array | Rows]) -> Array:
 class _Plan:
     """Who is held out when, and what each picture weighs; the last row holds nobody out.
 
-    Rows are the pictures `views` times over; the first time they are scored.
+    Rows are the pictures `views` times over; the first time they are scored, where other folds have
+    their class too.
     """
 
     def __init__(
         self, targets: Indices, classes: int, folds: Indices, balanced: bool, views: int
     ) -> None:
+        self.count = int(folds.max()) + 1
+        sizes = np.zeros((self.count, classes), np.intp)
+        np.add.at(sizes, (folds, targets), 1)
         self.scored = np.arange(len(targets) * views) < len(targets)
         targets, folds = np.tile(targets, views), np.tile(folds, views)
-        self.targets, self.classes = targets, classes
-        self.n, self.count = len(targets), int(folds.max()) + 1
+        self.scored &= judged(sizes)[folds, targets]
+        self.targets, self.classes, self.n = targets, classes, len(targets)
         self.inside = np.arange(self.count + 1)[:, None] != folds
         self.weight = np.zeros((self.count + 1, self.n), np.float32)
         for fold, inside in enumerate(self.inside):

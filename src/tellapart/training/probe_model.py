@@ -11,7 +11,7 @@ from tellapart.training.logistic import Array, Indices, softmax
 
 __all__ = [
     "ALWAYS", "FINAL_TOLERANCE", "LADDER", "TOLERANCE", "Candidate", "Key", "Probe", "ProbeFit",
-    "balanced_weights", "best_setting", "next_rung",
+    "balanced_weights", "best_setting", "judged", "next_rung",
 ]  # fmt: skip
 
 LADDER: Final = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
@@ -84,7 +84,10 @@ class Probe:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One setting and its cross-validated log loss (nats, lower is better) over the training part."""
+    """One setting and its cross-validated log loss (nats, lower is better) over the training part.
+
+    Both it and `errors` are of the pictures that can judge a setting, see `judged`.
+    """
 
     features: str
     strength: float
@@ -112,6 +115,20 @@ def balanced_weights(targets: Indices, classes: int) -> NDArray[np.float64]:
     """Weights (N,) that make every class count the same, with mean 1."""
     counts = np.bincount(targets, minlength=classes)
     return np.asarray(len(targets) / (np.count_nonzero(counts) * counts[targets]))
+
+
+def judged(sizes: NDArray[np.float64] | NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Whether held-out pictures judge a setting, by fold and class (F, K) as the pictures in `sizes` are.
+
+    They do where other folds have their class too. No fit on the other folds has an optimum for a class
+    that these lack: its bias, which nothing holds, falls for as long as the solver goes on, and the loss
+    of such pictures says how long that was. Where no picture would be left, all judge.
+
+    >>> judged(np.array([[5, 1, 0], [4, 0, 0]])).tolist()
+    [[True, False, False], [True, True, False]]
+    """
+    elsewhere = sizes.sum(axis=0) - sizes > 0
+    return elsewhere if (elsewhere & (sizes > 0)).any() else np.ones_like(elsewhere)
 
 
 def best_setting(losses: Mapping[Key, float]) -> Key:

@@ -35,7 +35,7 @@ class Problems:
     `mean` (D,) is taken off all rows, `scale` (P, D) then multiplies them. `targets` and `folds` (n,)
     are of pictures; `held_out` (P,) is the fold that takes no part, or −1. `class_weight` (P, K) is what
     a row of a class weighs, `penalty` (P,) that on ‖W‖²/2 for a weighted mean of the loss. Held-out
-    rows below n are scored, and weigh `score_weight` (K,).
+    rows below n are scored, and weigh `score_weight` (F, K) by fold and class; none where that is 0.
     """
 
     rows: Rows
@@ -74,7 +74,7 @@ class Problems:
 class Fitted:
     """P solved problems: `weights` float32 (P, K, D) for centred and scaled columns, `bias` (P, K).
 
-    `loss` (P,) is the sum of the weighted log losses of held-out pictures, in nats, and `errors` (P,) how
+    `loss` (P,) is the sum of the weighted log losses of scored pictures, in nats, and `errors` (P,) how
     many of them get another class than their own. `passes` counts how often the rows were read.
     """
 
@@ -177,9 +177,9 @@ def _look(problems: Problems, w: Array, workers: int) -> _Point:
     bias, class_weight = w[..., -1].T, problems.class_weight.astype(np.float32)
 
     def part(where: slice, block: Array) -> tuple[Array, Array, Array]:
-        pictures = np.arange(where.start, where.stop)
-        scored, pictures = pictures < n, pictures % n
-        targets = problems.targets[pictures]
+        rows = np.arange(where.start, where.stop)
+        targets, folds = problems.targets[rows % n], problems.folds[rows % n]
+        score_weight = problems.score_weight[folds, targets] * (rows < n)
         x, each = block - problems.mean, np.arange(len(targets))
         p = scores_of(x, weights, bias)
         p -= p.max(axis=0)
@@ -188,14 +188,14 @@ def _look(problems: Problems, w: Array, workers: int) -> _Point:
         total = p.sum(axis=0)
         loss = np.log(total) - own
         p /= total
-        out = problems.folds[pictures] == problems.held_out[:, None]
+        out = folds == problems.held_out[:, None]
         share = class_weight[:, targets] * ~out
-        out &= scored
+        out &= score_weight > 0
         spread = (1 - np.square(p).sum(axis=0)) * share
         sums = np.stack([
             (loss * share).sum(axis=1, dtype=np.float64),
             spread.sum(axis=1, dtype=np.float64),
-            np.minimum(loss, _MOST_LOSS) * out @ problems.score_weight[targets],
+            np.minimum(loss, _MOST_LOSS) * out @ score_weight,
             (out & (own < 0)).sum(axis=1),
         ])  # fmt: skip
         p[targets, :, each] -= 1

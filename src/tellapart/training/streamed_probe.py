@@ -24,6 +24,7 @@ from tellapart.training.probe_model import (
     Probe,
     ProbeFit,
     best_setting,
+    judged,
     next_rung,
 )
 from tellapart.training.row_blocks import (
@@ -163,6 +164,10 @@ class _Data:
         weights[there] = own.sum() / (np.count_nonzero(there) * own[there])
         return weights
 
+    def score_weights(self) -> NDArray[np.float64]:
+        """What a held-out picture weighs in judging a setting, by fold and class (F, K)."""
+        return judged(self.sizes()) * self.weights_without(self.count)
+
 
 @dataclass(frozen=True)
 class _Tried:
@@ -220,7 +225,7 @@ class _Solver:
             data.targets, data.folds, np.where(folds < data.count, folds, -1),
             self.survey.scale[folds, :d],
             np.stack([data.weights_without(int(fold)) for fold in folds]), strengths / inside,
-            data.weights_without(data.count),
+            data.score_weights(),
         )  # fmt: skip
 
     def out_of_fold(self, solved: Sequence[Solved], folder: Path) -> Array:
@@ -250,8 +255,8 @@ class _Choice:
 
     def __init__(self, data: _Data, widths: Mapping[str, int]) -> None:
         self.data, self.solver, self.tried = data, _Solver(data, widths), dict[Key, _Tried]()
-        sizes = data.sizes() * data.weights_without(data.count)
-        self.weight = sizes.sum(axis=1)  # of the pictures of each fold
+        sizes = data.sizes() * data.score_weights()
+        self.weight = sizes.sum(axis=1)  # of the pictures of each fold that judge
 
     def cross_validate(self) -> None:
         for name in reversed(list(self.solver.widths)):
