@@ -28,7 +28,7 @@ def test_embedding_survives_a_worker_and_a_node(in_cluster, pictures, tmp_path):
     assert told["failures"][0] == told["failures"][1]
     assert len(told["failures"][0]) == 2
     assert told["unfinished"] == []
-    assert told["fresh shards"] in (1, 2)
+    assert 1 <= told["fresh shards"] <= told["shards"]
     assert told["one more"] == [702, True]
     assert told["changed"] == [True, False]
     exact, indexed, indexes = told["copies"]

@@ -106,8 +106,8 @@ def test_what_has_changed_or_could_not_be_reached_is_looked_at_again():
 def test_every_path_is_in_one_shard(paths):
     parts = list(cut(paths))
     assert [path for part in parts for path in paths[part]] == paths
-    assert all(part.stop - part.start <= 256 for part in parts)
-    assert all(part.stop - part.start >= 64 for part in parts[:-1])
+    assert all(part.stop - part.start <= 160 for part in parts)
+    assert all(part.stop - part.start >= 96 for part in parts[:-1])
 
 
 def test_a_new_path_makes_few_shards_anew():
@@ -117,9 +117,9 @@ def test_a_new_path_makes_few_shards_anew():
     for new in ("000001.jpg", "019999.jpg", "!.jpg", "zzz.jpg"):
         more = sorted([*paths, new])
         fresh = {tuple(more[part]) for part in cut(more)} - before
-        assert 1 <= len(fresh) <= 4, new
+        assert 1 <= len(fresh) <= 8, new
     many = [f"{number:06}.jpg" for number in range(100_000)]
-    assert 70 < len(list(cut(many))) < 140
+    assert 80 < len(list(cut(many))) < 130
 
 
 def test_names_tell_pictures_places_and_spaces_apart():
