@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import WritePicture
 from tellapart.data import kept_bytes, places, remote, retrying
 from tellapart.data.dataset import Dataset
 from tellapart.data.images import read_bytes
@@ -49,7 +48,7 @@ def server(tmp_path_factory, request):
 
 
 @pytest.fixture
-def bucket(server, tmp_path: Path, write_picture: WritePicture):
+def bucket(server, tmp_path: Path, write_picture):
     """A folder, and the bucket that holds the same: (folder, URL)."""
     for label in ("cat", "dog"):
         for number in range(3):
